@@ -1,0 +1,178 @@
+//! The CRM: a store and the ports, put together.
+
+use std::{fmt, sync::Arc};
+
+use tokio::sync::Notify;
+
+use crate::{
+    audit::AuditEntry,
+    event::Event,
+    id::{RecordId, new_uuid},
+    port::{Clock, EventSink, OperatingSystemRandom, Random, SystemClock},
+    record::Record,
+    repo::Repo,
+    store::{Collection, SharedStore, Store},
+    time::Timestamp,
+};
+
+/// The CRM over one store. Cheap to clone; every clone is the same CRM.
+#[derive(Clone)]
+pub struct Crm {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    store: SharedStore,
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
+    event_sinks: Vec<Arc<dyn EventSink>>,
+    audit_hint: Notify,
+    event_hint: Notify,
+}
+
+impl fmt::Debug for Crm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Crm").field("engine", &self.inner.store.engine()).finish_non_exhaustive()
+    }
+}
+
+/// Puts a CRM together.
+#[derive(Clone)]
+pub struct CrmBuilder {
+    store: SharedStore,
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
+    event_sinks: Vec<Arc<dyn EventSink>>,
+}
+
+impl fmt::Debug for CrmBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CrmBuilder").field("engine", &self.store.engine()).finish_non_exhaustive()
+    }
+}
+
+impl CrmBuilder {
+    /// With another clock than the machine's.
+    #[must_use]
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    /// With another source of randomness than the operating system.
+    #[must_use]
+    pub fn random(mut self, random: impl Random) -> Self {
+        self.random = Arc::new(random);
+        self
+    }
+
+    /// With one more place where events go.
+    #[must_use]
+    pub fn event_sink(mut self, sink: impl EventSink) -> Self {
+        self.event_sinks.push(Arc::new(sink));
+        self
+    }
+
+    /// The CRM.
+    #[must_use]
+    pub fn build(self) -> Crm {
+        let Self { store, clock, random, event_sinks } = self;
+        Crm {
+            inner: Arc::new(Inner {
+                store,
+                clock,
+                random,
+                event_sinks,
+                audit_hint: Notify::new(),
+                event_hint: Notify::new(),
+            }),
+        }
+    }
+}
+
+impl Crm {
+    /// Begins a CRM over a store.
+    #[must_use]
+    pub fn builder(store: SharedStore) -> CrmBuilder {
+        CrmBuilder {
+            store,
+            clock: Arc::new(SystemClock),
+            random: Arc::new(OperatingSystemRandom),
+            event_sinks: Vec::new(),
+        }
+    }
+
+    /// The store.
+    #[must_use]
+    pub fn store(&self) -> &dyn Store {
+        self.inner.store.as_ref()
+    }
+
+    /// The records of one type.
+    #[must_use]
+    pub fn repo<T: Record>(&self) -> Repo<'_, T> {
+        Repo::new(self.store())
+    }
+
+    /// The instant now.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.inner.clock.now()
+    }
+
+    /// Fills `bytes` with random ones fit for secrets.
+    pub fn fill_random(&self, bytes: &mut [u8]) {
+        self.inner.random.fill(bytes);
+    }
+
+    /// The source of randomness.
+    #[must_use]
+    pub fn random(&self) -> &dyn Random {
+        self.inner.random.as_ref()
+    }
+
+    /// A new id.
+    #[must_use]
+    pub fn new_id<I: RecordId>(&self) -> I {
+        self.new_id_at(self.now())
+    }
+
+    /// A new id of that instant.
+    #[must_use]
+    pub fn new_id_at<I: RecordId>(&self, now: Timestamp) -> I {
+        I::from(new_uuid(now, self.inner.random.as_ref()))
+    }
+
+    /// Where events go.
+    #[must_use]
+    pub fn event_sinks(&self) -> &[Arc<dyn EventSink>] {
+        &self.inner.event_sinks
+    }
+
+    /// Wakes the sealer and the relay after a commit.
+    pub(crate) fn hint_background(&self, audited: bool, told: bool) {
+        if audited {
+            self.inner.audit_hint.notify_one();
+        }
+        if told {
+            self.inner.event_hint.notify_one();
+        }
+    }
+
+    /// Woken when audit entries were written here.
+    pub(crate) fn audit_hint(&self) -> &Notify {
+        &self.inner.audit_hint
+    }
+
+    /// Woken when events were written here.
+    pub(crate) fn event_hint(&self) -> &Notify {
+        &self.inner.event_hint
+    }
+}
+
+/// Every kind of record there is. A new one is one line here, and nothing in any store.
+#[must_use]
+pub const fn collections() -> &'static [&'static Collection] {
+    const COLLECTIONS: &[&Collection] = &[AuditEntry::COLLECTION, Event::COLLECTION];
+    COLLECTIONS
+}

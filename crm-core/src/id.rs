@@ -1,0 +1,86 @@
+//! Identifiers: UUIDv7, one type for each kind of record.
+
+use crate::{port::Random, time::Timestamp};
+
+/// A new UUIDv7 (RFC 9562) of the instant and 74 random bits: later ids sort after earlier ones.
+#[must_use]
+pub fn new_uuid(now: Timestamp, random: &dyn Random) -> uuid::Uuid {
+    let mut bytes = [0; 10];
+    random.fill(&mut bytes);
+    let milliseconds = u64::try_from(now.as_milliseconds()).unwrap_or(0);
+    uuid::Builder::from_unix_timestamp_millis(milliseconds, &bytes).into_uuid()
+}
+
+/// An identifier type: a UUID that knows whose it is.
+pub trait RecordId:
+    Copy + Eq + std::hash::Hash + std::fmt::Debug + Send + Sync + From<uuid::Uuid> + Into<uuid::Uuid> + 'static
+{
+}
+
+/// Declares identifier types.
+#[macro_export]
+macro_rules! record_ids {
+    ($($(#[$attribute:meta])* $name:ident),+ $(,)?) => {$(
+        $(#[$attribute])*
+        #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, ::serde::Serialize, ::serde::Deserialize)]
+        #[serde(transparent)]
+        #[cfg_attr(feature = "openapi", derive(::utoipa::ToSchema))]
+        pub struct $name(pub ::uuid::Uuid);
+
+        impl $crate::id::RecordId for $name {}
+
+        impl From<::uuid::Uuid> for $name {
+            fn from(id: ::uuid::Uuid) -> Self {
+                Self(id)
+            }
+        }
+
+        impl From<$name> for ::uuid::Uuid {
+            fn from(id: $name) -> Self {
+                id.0
+            }
+        }
+
+        impl ::std::fmt::Display for $name {
+            fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+                ::std::fmt::Display::fmt(&self.0, f)
+            }
+        }
+
+        impl ::std::str::FromStr for $name {
+            type Err = ::uuid::Error;
+
+            fn from_str(text: &str) -> ::std::result::Result<Self, ::uuid::Error> {
+                text.parse().map(Self)
+            }
+        }
+
+        impl $crate::record::FieldType for $name {
+            const KIND: $crate::store::FieldKind = $crate::store::FieldKind::Id;
+
+            fn to_value(&self) -> $crate::store::Value {
+                $crate::store::Value::Id(self.0)
+            }
+
+            fn from_value(value: $crate::store::Value) -> ::std::result::Result<Self, $crate::record::DecodeError> {
+                ::uuid::Uuid::from_value(value).map(Self)
+            }
+        }
+    )+};
+}
+
+record_ids! {
+    /// An organization: a tenant, sealed off from every other.
+    OrganizationId,
+    /// A person who can sign in.
+    UserId,
+    /// A team of staff.
+    TeamId,
+    /// A customer.
+    CustomerId,
+}
+
+impl OrganizationId {
+    /// What belongs to no organization but to the installation, such as a `SuperAdmin`.
+    pub const INSTALLATION: Self = Self(uuid::Uuid::nil());
+}

@@ -1,0 +1,22 @@
+//! The CRM that Rust programs link: customers with custom fields, rules, accounts and access, over any [`store::Store`].
+
+// The derive names this crate by its public name, also in here.
+extern crate self as crm_core;
+
+pub mod access;
+pub mod audit;
+pub mod crm;
+pub mod error;
+pub mod event;
+pub mod id;
+pub mod operation;
+pub mod port;
+pub mod record;
+pub mod repo;
+pub mod store;
+pub mod time;
+
+pub use crate::{
+    crm::{Crm, CrmBuilder},
+    error::{Error, Result},
+};

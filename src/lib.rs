@@ -1,0 +1,1 @@
+//! Owns the examples, benches and end-to-end tests of the CRM.
