@@ -6,6 +6,8 @@
 //! On a field: `#[record(folded)]` keeps the folded form of a text for searching and sorting,
 //! `#[record(custom)]` marks the JSON of custom fields. The struct has `id` first and `meta: Meta`.
 
+mod input;
+
 use proc_macro::TokenStream;
 use proc_macro2::TokenStream as Tokens;
 use quote::quote;
@@ -23,6 +25,13 @@ use syn::{
 pub fn derive_record(input: TokenStream) -> TokenStream {
     let input = parse_macro_input!(input as DeriveInput);
     expand(&input).unwrap_or_else(|error| error.to_compile_error()).into()
+}
+
+/// Reads a struct from a JSON object. See `crm_core::input`.
+#[proc_macro_derive(Input, attributes(input))]
+pub fn derive_input(input: TokenStream) -> TokenStream {
+    let input = parse_macro_input!(input as DeriveInput);
+    input::expand(&input).unwrap_or_else(|error| error.to_compile_error()).into()
 }
 
 /// One name in `index(…)`, `unique(…)` or `search(…)`.

@@ -55,6 +55,12 @@ macro_rules! record_ids {
             }
         }
 
+        impl $crate::input::FromInput for $name {
+            fn from_input(json: &::serde_json::value::RawValue) -> ::std::result::Result<Self, $crate::error::FieldErrors> {
+                <::uuid::Uuid as $crate::input::FromInput>::from_input(json).map(Self)
+            }
+        }
+
         impl $crate::record::FieldType for $name {
             const KIND: $crate::store::FieldKind = $crate::store::FieldKind::Id;
 

@@ -9,11 +9,13 @@ pub mod crm;
 pub mod error;
 pub mod event;
 pub mod id;
+pub mod input;
 pub mod operation;
 pub mod port;
 pub mod record;
 pub mod repo;
 pub mod store;
+pub mod text;
 pub mod time;
 
 pub use crate::{

@@ -29,7 +29,7 @@ pub use self::{
     failure::StoreError,
     filter::{Comparison, FieldRef, Filter, RelatedFilter, RelatedMeasure},
     query::{Page, Position, Query, Sort},
-    value::{FieldKind, Json, Money, Row, Value},
+    value::{FieldKind, Json, Money, MoneyError, Row, Value},
 };
 use crate::id::OrganizationId;
 
