@@ -5,9 +5,10 @@ use std::{fmt, sync::Arc};
 use tokio::sync::Notify;
 
 use crate::{
-    audit::AuditEntry,
+    audit::{Audit, AuditEntry},
     event::Event,
     id::{RecordId, new_uuid},
+    lease::Lease,
     port::{Clock, EventSink, OperatingSystemRandom, Random, SystemClock},
     record::Record,
     repo::Repo,
@@ -114,6 +115,12 @@ impl Crm {
         Repo::new(self.store())
     }
 
+    /// The audit trail.
+    #[must_use]
+    pub const fn audit(&self) -> Audit<'_> {
+        Audit::new(self)
+    }
+
     /// The instant now.
     #[must_use]
     pub fn now(&self) -> Timestamp {
@@ -173,6 +180,6 @@ impl Crm {
 /// Every kind of record there is. A new one is one line here, and nothing in any store.
 #[must_use]
 pub const fn collections() -> &'static [&'static Collection] {
-    const COLLECTIONS: &[&Collection] = &[AuditEntry::COLLECTION, Event::COLLECTION];
+    const COLLECTIONS: &[&Collection] = &[Lease::COLLECTION, AuditEntry::COLLECTION, Event::COLLECTION];
     COLLECTIONS
 }

@@ -5,11 +5,13 @@ extern crate self as crm_core;
 
 pub mod access;
 pub mod audit;
+pub mod background;
 pub mod crm;
 pub mod error;
 pub mod event;
 pub mod id;
 pub mod input;
+pub mod lease;
 pub mod operation;
 pub mod port;
 pub mod record;

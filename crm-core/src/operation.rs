@@ -2,12 +2,11 @@
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::Serialize;
-use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use crate::{
     access::Principal,
-    audit::{AuditEntry, AuditEntryId},
+    audit::{AuditEntry, AuditEntryId, chain},
     crm::Crm,
     error::Result,
     event::{Event, EventId},
@@ -149,7 +148,8 @@ impl<'a> Operation<'a> {
         self.crm.fill_random(&mut salt);
         let salt = URL_SAFE_NO_PAD.encode(salt);
         let (before, after) = (before.as_ref().map(Json::from_value), after.as_ref().map(Json::from_value));
-        let digest = digest(&salt, before.as_ref(), after.as_ref());
+        let ip = self.by.context.ip.map(|ip| ip.to_string());
+        let digest = chain::digest(&salt, ip.as_deref(), before.as_ref(), after.as_ref());
         self.entries.push(AuditEntry {
             id: self.crm.new_id_at::<AuditEntryId>(self.now),
             action: action.to_owned(),
@@ -157,7 +157,7 @@ impl<'a> Operation<'a> {
             actor_id: self.by.actor.id(),
             record_type: record_type.to_owned(),
             record_id,
-            ip: self.by.context.ip.map(|ip| ip.to_string()),
+            ip,
             request_id: self.by.context.request_id.clone(),
             before,
             after,
@@ -219,18 +219,4 @@ impl<'a> Operation<'a> {
         self.crm.hint_background(!entries.is_empty(), told);
         Ok(outcomes)
     }
-}
-
-/// The digest of an audit entry's values: see [`AuditEntry::digest`].
-#[must_use]
-pub fn digest(salt: &str, before: Option<&Json>, after: Option<&Json>) -> String {
-    let mut hasher = Sha256::new();
-    for part in [Some(salt), before.map(Json::as_str), after.map(Json::as_str)] {
-        // A length before each part, so that no two lists of parts read alike.
-        let bytes = part.unwrap_or_default().as_bytes();
-        hasher.update([u8::from(part.is_some())]);
-        hasher.update((bytes.len() as u64).to_be_bytes());
-        hasher.update(bytes);
-    }
-    hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -39,7 +39,7 @@ pub struct AuditEntry {
     pub record_type: String,
     /// That record.
     pub record_id: Option<Uuid>,
-    /// The client's address.
+    /// The client's address. Erased when a person's data is.
     pub ip: Option<String>,
     /// The request that did it.
     pub request_id: Option<String>,
@@ -50,7 +50,7 @@ pub struct AuditEntry {
     /// Salt of the digest, so that erased values cannot be guessed from it.
     #[serde(skip)]
     pub salt: String,
-    /// SHA-256 of the salt, `before` and `after`, in hexadecimal.
+    /// SHA-256 of the salt, the address, `before` and `after`, in hexadecimal.
     pub digest: String,
     /// Whether the sealer has numbered and hashed the entry.
     pub sealed: bool,

@@ -1,0 +1,80 @@
+use futures::StreamExt as _;
+use serde::Serialize;
+
+use super::{AuditEntry, AuditEntryId, chain, sealer};
+use crate::{
+    access::{Principal, permissions},
+    crm::Crm,
+    error::Result,
+    store::Query,
+};
+
+/// The audit trail of the principal's organization.
+#[derive(Clone, Copy, Debug)]
+pub struct Audit<'a> {
+    crm: &'a Crm,
+}
+
+/// What a check of the whole chain found.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Verification {
+    /// Whether every sealed entry is as it was sealed, and none is missing between the first and the last.
+    pub intact: bool,
+    /// The place of the last sealed entry that fits; 0 where none is sealed.
+    pub sealed_up_to: i64,
+    /// The hash of that entry. Kept elsewhere, it shows later whether the chain's end was cut off.
+    pub head_hash: String,
+    /// How many entries wait for their seal; they get it within seconds.
+    pub unsealed: u64,
+    /// The first entry that does not fit.
+    pub broken: Option<BrokenLink>,
+}
+
+/// An entry that does not fit into the chain.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct BrokenLink {
+    /// The place where it was expected.
+    pub sequence: i64,
+    /// The entry found there.
+    pub id: AuditEntryId,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+impl<'a> Audit<'a> {
+    pub(crate) const fn new(crm: &'a Crm) -> Self {
+        Self { crm }
+    }
+
+    /// Checks every sealed entry of the organization against the chain. Memory stays constant.
+    ///
+    /// # Errors
+    /// [`crate::Error::Forbidden`] without `audit:read`; those of the store.
+    pub async fn verify(&self, by: &Principal) -> Result<Verification> {
+        by.may(permissions::AUDIT_READ)?;
+        let repo = self.crm.repo::<AuditEntry>();
+        let mut verification = Verification {
+            intact: true,
+            sealed_up_to: 0,
+            head_hash: chain::START.to_owned(),
+            unsealed: repo.count(by.scope(), &sealer::unsealed()).await?,
+            broken: None,
+        };
+        let sealed = Query::new(AuditEntry::sequence.exists(), 0).sorted(vec![AuditEntry::sequence.ascending()]);
+        let mut entries = std::pin::pin!(repo.stream(by.scope(), sealed));
+        while let Some(entry) = entries.next().await {
+            let entry = entry?;
+            let sequence = verification.sealed_up_to + 1;
+            if let Some(reason) = chain::flaw(&entry, sequence, &verification.head_hash) {
+                verification.intact = false;
+                verification.broken = Some(BrokenLink { sequence, id: entry.id, reason: reason.to_owned() });
+                break;
+            }
+            verification.sealed_up_to = sequence;
+            verification.head_hash = entry.hash.unwrap_or_default();
+        }
+        Ok(verification)
+    }
+}
