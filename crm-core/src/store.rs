@@ -13,6 +13,7 @@ pub mod evaluate;
 mod failure;
 mod filter;
 pub mod fold;
+pub mod memory;
 mod query;
 mod value;
 
