@@ -6,6 +6,7 @@ extern crate self as crm_core;
 pub mod access;
 pub mod audit;
 pub mod background;
+pub mod contact;
 pub mod crm;
 pub mod error;
 pub mod event;
