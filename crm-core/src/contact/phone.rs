@@ -163,7 +163,9 @@ impl utoipa::PartialSchema for PhoneInput {
         utoipa::openapi::ObjectBuilder::new()
             .schema_type(utoipa::openapi::schema::Type::String)
             .max_length(Some(LONGEST_INPUT))
-            .description(Some("A telephone number with its calling code, or as it is dialled in the organization's country."))
+            .description(Some(
+                "A telephone number with its calling code, or as it is dialled in the organization's country.",
+            ))
             .examples([serde_json::json!("+919876543210")])
             .build()
             .into()
@@ -192,7 +194,8 @@ mod tests {
             ("9876543210", "IN", "+919876543210"),
             ("919876543210", "IN", "+919876543210"),
             ("00919876543210", "IN", "+919876543210"),
-            ("+9९8765४3210", "", "+9998765432"),
+            ("+91 ९८७६५ ४३२१०", "", "+919876543210"),
+            ("+15551234567", "", "+15551234567"),
             ("٠٩٨٧٦٥٤٣٢١٠", "IN", "+919876543210"),
             ("(415) 555-2671", "US", "+14155552671"),
             ("1-415-555-2671", "US", "+14155552671"),

@@ -32,13 +32,31 @@ fn plans(code: &str) -> Vec<&'static Metadata> {
     code.parse::<u16>().ok().and_then(|code| DATABASE.by_code(&code)).unwrap_or_default()
 }
 
+/// Whether the plan's pattern takes in the whole number; the crate's own test is content with its beginning.
 fn fits(plan: &Metadata, national: &str) -> bool {
-    plan.descriptors().general().is_match(national)
+    let whole = plan.descriptors().general().national_number().find(national);
+    has_possible_length(plan, national)
+        && whole.is_some_and(|found| found.start() == 0 && found.end() == national.len())
 }
 
+/// Whether some kind of number in the plan is as long; the tables give lengths by kind only.
 fn has_possible_length(plan: &Metadata, national: &str) -> bool {
     let length = u16::try_from(national.len()).unwrap_or(u16::MAX);
-    plan.descriptors().general().possible_length().contains(&length)
+    let kinds = plan.descriptors();
+    [
+        kinds.fixed_line(),
+        kinds.mobile(),
+        kinds.toll_free(),
+        kinds.premium_rate(),
+        kinds.shared_cost(),
+        kinds.personal_number(),
+        kinds.voip(),
+        kinds.pager(),
+        kinds.uan(),
+    ]
+    .into_iter()
+    .flatten()
+    .any(|kind| kind.possible_length().contains(&length))
 }
 
 /// The number within the country without what is only dialled at home: the trunk prefix, a carrier's code, the
@@ -80,9 +98,8 @@ pub(super) fn international(digits: &str) -> Result<String, Mismatch> {
     if fits_as_it_is(national) || code == "52" && national.strip_prefix('1').is_some_and(fits_as_it_is) {
         return Ok(digits.to_owned());
     }
-    let trimmed = plans
-        .iter()
-        .find_map(|plan| without_trunk_prefix(plan, national).filter(|trimmed| fits(plan, trimmed)));
+    let trimmed =
+        plans.iter().find_map(|plan| without_trunk_prefix(plan, national).filter(|trimmed| fits(plan, trimmed)));
     match trimmed {
         Some(trimmed) => Ok(format!("{code}{trimmed}")),
         // A number of the right length may be newer than the tables.
