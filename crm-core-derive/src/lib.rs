@@ -34,6 +34,9 @@ pub fn derive_input(input: TokenStream) -> TokenStream {
     input::expand(&input).unwrap_or_else(|error| error.to_compile_error()).into()
 }
 
+/// How many fields every collection begins with.
+const HEAD_FIELDS: usize = 5;
+
 /// One name in `index(…)`, `unique(…)` or `search(…)`.
 struct Name {
     name: String,
@@ -175,11 +178,12 @@ fn expand(input: &DeriveInput) -> Result<Tokens> {
         quote!(::crm_core::store::Index { name: #name, fields: &[#(#fields),*] })
     });
     let search = declaration.search.iter().map(|part| &part.name);
-    let columns = members.iter().map(|Member { name, text, kind, .. }| {
+    let columns = members.iter().enumerate().map(|(place, Member { name, text, kind, .. })| {
+        let position = HEAD_FIELDS + place;
         let documentation = format!("The column `{text}`.");
         quote! {
             #[doc = #documentation]
-            pub const #name: ::crm_core::record::Column<#kind> = ::crm_core::record::Column::new(#text);
+            pub const #name: ::crm_core::record::Column<#kind> = ::crm_core::record::Column::new(#text, #position);
         }
     });
     let to_values =

@@ -13,3 +13,6 @@ pub use self::{
     record::{AuditEntry, AuditEntryId},
     service::{Audit, BrokenLink, Verification},
 };
+
+#[cfg(test)]
+mod tests;

@@ -9,8 +9,8 @@ use crate::{
     crm::Crm,
     error::Result,
     id::OrganizationId,
-    record::{FieldType as _, Meta, Record},
-    store::{Assignment, Change, Outcome, Scope, StoreError, WhenUnmet},
+    record::{Meta, Record},
+    store::{Change, Outcome, Scope, StoreError, WhenUnmet},
     time::Timestamp,
 };
 
@@ -42,7 +42,6 @@ pub struct Lease {
 pub async fn hold(crm: &Crm, name: &str, holder: Uuid, duration: Duration) -> Result<bool> {
     let (id, now) = (id_of(name), crm.now());
     let held_until = now.plus(duration);
-    let position = |column| Lease::COLLECTION.position(column).unwrap_or_default();
     let take = Change::Update {
         collection: Lease::COLLECTION,
         id: id.into(),
@@ -51,10 +50,7 @@ pub async fn hold(crm: &Crm, name: &str, holder: Uuid, duration: Duration) -> Re
             crate::store::Filter::Or(vec![Lease::holder.equals(holder), Lease::held_until.at_most(now)]),
             WhenUnmet::Skip,
         )),
-        assignments: vec![
-            Assignment::Set(position(Lease::holder.name()), holder.to_value()),
-            Assignment::Set(position(Lease::held_until.name()), held_until.to_value()),
-        ],
+        assignments: vec![Lease::holder.set(holder), Lease::held_until.set(held_until)],
     };
     match crm.store().commit(Scope::Installation, vec![take]).await {
         Ok(outcomes) => return Ok(!outcomes.contains(&Outcome::Unmet)),

@@ -11,8 +11,8 @@ use crate::{
     error::Result,
     event::{Event, EventId},
     id::OrganizationId,
-    record::{Meta, Record},
-    store::{Assignment, Change, Json, Outcome, Scope, Value, head},
+    record::{Meta, Record, UPDATED_AT},
+    store::{Assignment, Change, Json, Outcome, Scope, head},
     time::Timestamp,
 };
 
@@ -95,7 +95,7 @@ impl<'a> Operation<'a> {
         if assignments.is_empty() {
             return false;
         }
-        assignments.push(Assignment::Set(head::UPDATED_AT, Value::Timestamp(self.now)));
+        assignments.push(UPDATED_AT.set(self.now));
         let version = before.meta().version;
         let meta = after.meta_mut();
         meta.version = version + 1;

@@ -8,7 +8,9 @@ use uuid::Uuid;
 
 use crate::{
     id::{OrganizationId, RecordId},
-    store::{Collection, Comparison, Field, FieldKind, FieldRef, Filter, Json, Money, Row, Sort, Value},
+    store::{
+        Assignment, Collection, Comparison, Field, FieldKind, FieldRef, Filter, Json, Money, Row, Sort, Value, head,
+    },
     time::Timestamp,
 };
 
@@ -82,6 +84,15 @@ pub const HEAD: [Field; 5] = [
     Field { name: "created_at", kind: FieldKind::Timestamp, optional: false, folded: false, custom: false },
     Field { name: "updated_at", kind: FieldKind::Timestamp, optional: false, folded: false, custom: false },
 ];
+
+/// The column `id` of every collection.
+pub const ID: Column<Uuid> = Column::new("id", head::ID);
+/// The column `organization_id` of every collection.
+pub const ORGANIZATION_ID: Column<OrganizationId> = Column::new("organization_id", head::ORGANIZATION_ID);
+/// The column `created_at` of every collection.
+pub const CREATED_AT: Column<Timestamp> = Column::new("created_at", head::CREATED_AT);
+/// The column `updated_at` of every collection.
+pub const UPDATED_AT: Column<Timestamp> = Column::new("updated_at", head::UPDATED_AT);
 
 /// A stored value does not fit its field.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -247,6 +258,7 @@ macro_rules! json_field_type {
 #[derive(Debug)]
 pub struct Column<T> {
     name: &'static str,
+    position: usize,
     kind: PhantomData<fn() -> T>,
 }
 
@@ -259,10 +271,28 @@ impl<T> Clone for Column<T> {
 impl<T> Copy for Column<T> {}
 
 impl<T: FieldType> Column<T> {
-    /// The column of that name.
+    /// The column of that name, at that place of the collection's fields.
     #[must_use]
-    pub const fn new(name: &'static str) -> Self {
-        Self { name, kind: PhantomData }
+    pub const fn new(name: &'static str, position: usize) -> Self {
+        Self { name, position, kind: PhantomData }
+    }
+
+    /// Its place among the collection's fields.
+    #[must_use]
+    pub const fn position(self) -> usize {
+        self.position
+    }
+
+    /// Sets the field.
+    #[must_use]
+    pub fn set(self, value: impl Into<T>) -> Assignment {
+        Assignment::Set(self.position, value.into().to_value())
+    }
+
+    /// Adds to the field.
+    #[must_use]
+    pub fn increment(self, by: impl Into<T>) -> Assignment {
+        Assignment::Increment(self.position, by.into().to_value())
     }
 
     /// Its name.

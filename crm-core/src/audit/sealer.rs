@@ -7,8 +7,8 @@ use crate::{
     crm::Crm,
     error::Result,
     id::OrganizationId,
-    record::{FieldType as _, Record as _},
-    store::{Assignment, Change, FieldKind, FieldRef, Filter, Query, Scope, Sort, StoreError, head},
+    record::{CREATED_AT, Record as _},
+    store::{Change, Filter, Query, Scope, StoreError},
 };
 
 /// Entries sealed by one commit.
@@ -26,8 +26,7 @@ pub struct Heads(HashMap<OrganizationId, (i64, String)>);
 /// # Errors
 /// Those of the store.
 pub async fn seal_pending(crm: &Crm, heads: &mut Heads) -> Result<bool> {
-    let created_at = Sort { field: FieldRef::declared("created_at", FieldKind::Timestamp), descending: false };
-    let query = Query::new(AuditEntry::sealed.equals(false), BATCH).sorted(vec![created_at]);
+    let query = Query::new(AuditEntry::sealed.equals(false), BATCH).sorted(vec![CREATED_AT.ascending()]);
     let found = crm.repo::<AuditEntry>().find(Scope::Installation, &query).await?;
     if found.records.is_empty() {
         return Ok(false);
@@ -81,18 +80,16 @@ async fn stored_end(crm: &Crm, organization: OrganizationId) -> Result<(i64, Str
 }
 
 fn seal(entry: &AuditEntry, sequence: i64, previous_hash: String, hash: &str) -> Change {
-    let set =
-        |column: &str, value| Assignment::Set(AuditEntry::COLLECTION.position(column).unwrap_or(head::VERSION), value);
     Change::Update {
         collection: AuditEntry::COLLECTION,
         id: entry.id.into(),
         expected_version: Some(entry.meta.version),
         condition: None,
         assignments: vec![
-            set(AuditEntry::sealed.name(), true.to_value()),
-            set(AuditEntry::sequence.name(), sequence.to_value()),
-            set(AuditEntry::previous_hash.name(), previous_hash.to_value()),
-            set(AuditEntry::hash.name(), hash.to_owned().to_value()),
+            AuditEntry::sealed.set(true),
+            AuditEntry::sequence.set(sequence),
+            AuditEntry::previous_hash.set(previous_hash),
+            AuditEntry::hash.set(hash.to_owned()),
         ],
     }
 }

@@ -6,8 +6,8 @@ use super::Event;
 use crate::{
     crm::Crm,
     error::Result,
-    record::{FieldType as _, Record as _},
-    store::{Assignment, Change, Filter, Query, Scope, head},
+    record::{CREATED_AT, ID, Record as _, UPDATED_AT},
+    store::{Change, Query, Scope},
 };
 
 /// Events handed over at once.
@@ -38,14 +38,8 @@ pub async fn publish_pending(crm: &Crm) -> Result<usize> {
     let now = crm.now();
     let mark = Change::UpdateWhere {
         collection: Event::COLLECTION,
-        filter: Filter::In {
-            field: crate::store::FieldRef::declared("id", crate::store::FieldKind::Id),
-            values: events.iter().map(|event| event.id.to_value()).collect(),
-        },
-        assignments: vec![
-            Assignment::Set(position_of_published_at(), now.to_value()),
-            Assignment::Set(head::UPDATED_AT, now.to_value()),
-        ],
+        filter: ID.one_of(events.iter().map(|event| event.id.into())),
+        assignments: vec![Event::published_at.set(now), UPDATED_AT.set(now)],
     };
     crm.store().commit(Scope::Installation, vec![mark]).await?;
     Ok(events.len())
@@ -63,8 +57,7 @@ pub const fn is_full(published: usize) -> bool {
 /// Those of the store.
 pub async fn remove_old(crm: &Crm) -> Result<()> {
     let cut = crm.now().minus(RETENTION);
-    let created_at = crate::store::FieldRef::declared("created_at", crate::store::FieldKind::Timestamp);
-    let mut old = Filter::compare(created_at, crate::store::Comparison::Less, cut.to_value());
+    let mut old = CREATED_AT.less_than(cut);
     if !crm.event_sinks().is_empty() {
         old = Event::published_at.exists().and(old);
     }
@@ -86,8 +79,4 @@ fn in_order(events: &mut Vec<Event>) {
         of_record.sort_by_key(|event| std::cmp::Reverse(event.record_version));
     }
     events.extend(places.iter().filter_map(|record| versions.get_mut(record).and_then(Vec::pop)));
-}
-
-fn position_of_published_at() -> usize {
-    Event::COLLECTION.position(Event::published_at.name()).unwrap_or(head::UPDATED_AT)
 }
