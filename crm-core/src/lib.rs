@@ -17,6 +17,7 @@ pub mod operation;
 pub mod port;
 pub mod record;
 pub mod repo;
+pub mod rule;
 pub mod store;
 pub mod text;
 pub mod time;
