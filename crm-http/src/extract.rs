@@ -1,0 +1,9 @@
+//! What handlers take out of a request. Each refuses what it cannot read with a [`Problem`](crate::problem::Problem).
+
+mod body;
+mod if_match;
+mod pairs;
+mod path;
+mod principal;
+
+pub(crate) use self::{body::Body, if_match::IfMatch, pairs::Pairs, path::Path};

@@ -1,0 +1,83 @@
+//! Whether what the server stands on answers.
+
+use std::time::{Duration, Instant};
+
+use crm_core::{Crm, time::Timestamp};
+use serde::Serialize;
+use tokio::sync::Mutex;
+use utoipa::ToSchema;
+
+/// After a failure the store is looked at again this soon, however long the interval is.
+const RECHECK: Duration = Duration::from_secs(2);
+
+/// Whether a part answers.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Status {
+    /// It answers.
+    Up,
+    /// It does not.
+    Down,
+}
+
+/// One part of what the server stands on.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct Part {
+    /// Whether it answers.
+    pub(crate) status: Status,
+    /// What it is, such as `sqlite`.
+    pub(crate) kind: String,
+    /// How long it took to answer, in milliseconds.
+    pub(crate) latency_ms: f64,
+    /// When it was looked at.
+    pub(crate) checked_at: Timestamp,
+}
+
+/// Looks at the store, at most once in an interval.
+#[derive(Debug)]
+pub(crate) struct Health {
+    interval: Duration,
+    timeout: Duration,
+    started: Timestamp,
+    last: Mutex<Option<Part>>,
+}
+
+impl Health {
+    pub(crate) fn new(interval: Duration, timeout: Duration, started: Timestamp) -> Self {
+        Self { interval, timeout, started, last: Mutex::new(None) }
+    }
+
+    /// When the process started.
+    pub(crate) const fn started(&self) -> Timestamp {
+        self.started
+    }
+
+    /// The store, as last seen or seen now.
+    pub(crate) async fn store(&self, crm: &Crm) -> Part {
+        // Held over the look, so that a crowd of questions is one look.
+        let mut last = self.last.lock().await;
+        let now = crm.now();
+        if let Some(part) = last.as_ref() {
+            let keeps = if part.status == Status::Up { self.interval } else { self.interval.min(RECHECK) };
+            if now.since(part.checked_at) < keeps {
+                return part.clone();
+            }
+        }
+        let began = Instant::now();
+        let answered = tokio::time::timeout(self.timeout, crm.store().health()).await;
+        let status = match answered {
+            Ok(Ok(())) => Status::Up,
+            Ok(Err(error)) => {
+                tracing::error!(%error, "The store is not well.");
+                Status::Down
+            }
+            Err(_elapsed) => {
+                tracing::error!("The store did not answer within {} ms.", self.timeout.as_millis());
+                Status::Down
+            }
+        };
+        let latency_ms = (began.elapsed().as_secs_f64() * 1_000_000.0).round() / 1000.0;
+        let part = Part { status, kind: crm.store().engine().to_owned(), latency_ms, checked_at: now };
+        last.insert(part).clone()
+    }
+}

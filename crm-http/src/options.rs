@@ -1,0 +1,66 @@
+use std::{sync::Arc, time::Duration};
+
+use ipnet::IpNet;
+use tokio_util::sync::CancellationToken;
+
+/// How the router meets the world. The defaults are safe ones.
+#[derive(Clone, Debug)]
+pub struct RouterOptions {
+    /// Origins whose pages may call the API from a browser, such as `https://app.example.com`; exact matches only.
+    pub allowed_origins: Origins,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Arc<[IpNet]>,
+    /// Whether clients come by HTTPS: tells browsers to stay with it, and makes cookies `Secure`.
+    pub https: bool,
+    /// The longest body of a request, in bytes.
+    pub body_limit: usize,
+    /// How long a body may take to arrive.
+    pub body_timeout: Duration,
+    /// The longest address of a request, in bytes.
+    pub uri_limit: usize,
+    /// How long an answer may take before it is 503.
+    pub request_timeout: Duration,
+    /// How old the last look at the store may be when readiness is asked for.
+    pub health_interval: Duration,
+    /// How long the store may take to answer that look.
+    pub health_timeout: Duration,
+    /// The public address of the API, such as `https://crm.example.com`, for the OpenAPI document.
+    pub base_url: Option<String>,
+    /// Cancelled when the process begins to stop: readiness turns false at once.
+    pub stopping: CancellationToken,
+}
+
+impl Default for RouterOptions {
+    fn default() -> Self {
+        Self {
+            allowed_origins: Origins::none(),
+            trusted_proxies: Arc::new([]),
+            https: false,
+            body_limit: 1024 * 1024,
+            body_timeout: Duration::from_secs(30),
+            uri_limit: 16 * 1024,
+            request_timeout: Duration::from_secs(60),
+            health_interval: Duration::from_secs(30),
+            health_timeout: Duration::from_secs(5),
+            base_url: None,
+            stopping: CancellationToken::new(),
+        }
+    }
+}
+
+/// Which origins may call from a browser.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Origins {
+    /// These, with credentials. Never reflected: an origin is one of the list or none.
+    List(Arc<[String]>),
+    /// Any, but without credentials.
+    Any,
+}
+
+impl Origins {
+    /// None but the API's own.
+    #[must_use]
+    pub fn none() -> Self {
+        Self::List(Arc::new([]))
+    }
+}

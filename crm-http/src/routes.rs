@@ -1,0 +1,48 @@
+//! The routes: each module mirrors a capability of crm-core. Extract, call, shape the answer; no rule lives here.
+//!
+//! A handler documents its success and the refusals that are its own (`409`, `412`); what any route can answer is
+//! added by [`crate::openapi`]. `412` among the responses documents the `If-Match` header too.
+//!
+//! ```ignore
+//! /// Change a question
+//! ///
+//! /// What is not given stays as it is.
+//! #[utoipa::path(
+//!     patch, path = "/faqs/{id}", tag = "FAQs", request_body = ChangedFaq,
+//!     responses((status = 200, description = "The question as it is now.", body = Faq),
+//!               (status = 412)),
+//!     extensions(("x-permission" = json!("faqs:write")))
+//! )]
+//! async fn change(
+//!     State(crm): State<Crm>,
+//!     by: Principal,
+//!     Path(id): Path<FaqId>,
+//!     IfMatch(version): IfMatch,
+//!     Body(change): Body<ChangedFaq>,
+//! ) -> Result<Record<Faq>> {
+//!     let faq = crm.faqs().change(&by, id, version, change).await?;
+//!     Ok(Record::new(faq.meta.version, faq))
+//! }
+//!
+//! pub(crate) fn routes() -> OpenApiRouter<AppState> {
+//!     OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(get, change, remove))
+//! }
+//! ```
+
+mod documentation;
+mod health;
+
+use utoipa_axum::router::OpenApiRouter;
+
+pub(crate) use self::documentation::routes as documentation;
+use crate::state::AppState;
+
+/// The routes under `/api/v1`, and under `/api`. Each capability is one line.
+pub(crate) fn api() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+}
+
+/// The routes outside of it.
+pub(crate) fn outside() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new().merge(health::routes())
+}

@@ -1,0 +1,49 @@
+//! What every handler has at hand.
+
+use std::sync::Arc;
+
+use axum::extract::FromRef;
+use crm_core::Crm;
+
+use crate::{health::Health, metrics::Metrics, options::RouterOptions};
+
+/// The CRM, the options of the router and what the process observes of itself. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct AppState(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    crm: Crm,
+    options: RouterOptions,
+    metrics: Metrics,
+    health: Health,
+}
+
+impl AppState {
+    pub(crate) fn new(crm: Crm, options: RouterOptions) -> Self {
+        let health = Health::new(options.health_interval, options.health_timeout, crm.now());
+        Self(Arc::new(Shared { crm, options, metrics: Metrics::new(), health }))
+    }
+
+    pub(crate) fn crm(&self) -> &Crm {
+        &self.0.crm
+    }
+
+    pub(crate) fn options(&self) -> &RouterOptions {
+        &self.0.options
+    }
+
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.0.metrics
+    }
+
+    pub(crate) fn health(&self) -> &Health {
+        &self.0.health
+    }
+}
+
+impl FromRef<AppState> for Crm {
+    fn from_ref(state: &AppState) -> Self {
+        state.0.crm.clone()
+    }
+}
