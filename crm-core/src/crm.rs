@@ -9,6 +9,7 @@ use crate::{
     event::Event,
     id::{RecordId, new_uuid},
     lease::Lease,
+    list::CursorKey,
     port::{Clock, EventSink, OperatingSystemRandom, Random, SystemClock},
     record::Record,
     repo::Repo,
@@ -27,6 +28,7 @@ struct Inner {
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
     event_sinks: Vec<Arc<dyn EventSink>>,
+    cursor_key: CursorKey,
     audit_hint: Notify,
     event_hint: Notify,
 }
@@ -44,6 +46,7 @@ pub struct CrmBuilder {
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
     event_sinks: Vec<Arc<dyn EventSink>>,
+    cursor_key: Option<CursorKey>,
 }
 
 impl fmt::Debug for CrmBuilder {
@@ -74,16 +77,29 @@ impl CrmBuilder {
         self
     }
 
+    /// With this key for the cursors of lists, alike in every process. Without one, cursors end with the process.
+    #[must_use]
+    pub fn cursor_key(mut self, key: CursorKey) -> Self {
+        self.cursor_key = Some(key);
+        self
+    }
+
     /// The CRM.
     #[must_use]
     pub fn build(self) -> Crm {
-        let Self { store, clock, random, event_sinks } = self;
+        let Self { store, clock, random, event_sinks, cursor_key } = self;
+        let cursor_key = cursor_key.unwrap_or_else(|| {
+            let mut key = [0; 32];
+            random.fill(&mut key);
+            CursorKey::new(key)
+        });
         Crm {
             inner: Arc::new(Inner {
                 store,
                 clock,
                 random,
                 event_sinks,
+                cursor_key,
                 audit_hint: Notify::new(),
                 event_hint: Notify::new(),
             }),
@@ -100,6 +116,7 @@ impl Crm {
             clock: Arc::new(SystemClock),
             random: Arc::new(OperatingSystemRandom),
             event_sinks: Vec::new(),
+            cursor_key: None,
         }
     }
 
@@ -148,6 +165,12 @@ impl Crm {
     #[must_use]
     pub fn new_id_at<I: RecordId>(&self, now: Timestamp) -> I {
         I::from(new_uuid(now, self.inner.random.as_ref()))
+    }
+
+    /// What cursors of lists are signed with.
+    #[must_use]
+    pub fn cursor_key(&self) -> &CursorKey {
+        &self.inner.cursor_key
     }
 
     /// Where events go.

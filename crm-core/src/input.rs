@@ -34,6 +34,7 @@ pub use crm_core_derive::Input;
 use serde_json::value::RawValue;
 
 pub use self::members::Members;
+pub(crate) use self::members::snake_case;
 use crate::error::FieldErrors;
 
 /// A type that is read from JSON.

@@ -13,6 +13,7 @@ pub mod event;
 pub mod id;
 pub mod input;
 pub mod lease;
+pub mod list;
 pub mod operation;
 pub mod port;
 pub mod record;

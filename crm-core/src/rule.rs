@@ -39,12 +39,7 @@ mod tests;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
-pub(crate) use self::{
-    catalog::unknown,
-    parse::condition_of_text,
-    token::{Token, quoted},
-    tree::{Condition, Node},
-};
+pub(crate) use self::{catalog::unknown, parse::condition_of_text, token::Token, tree::Node};
 pub use self::{
     catalog::{Catalog, CatalogField, Normalise, Relation, RuleType},
     compiled::Compiled,
