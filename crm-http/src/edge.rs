@@ -170,15 +170,10 @@ fn refused(state: &AppState, request: &Request) -> Option<Problem> {
 
 /// Completes an answer: the body of an error, and every header.
 fn finish(state: &AppState, asked: &Asked, exchange: &Exchange, response: &mut Response) {
+    // The router adds Allow to this answer as to a 405.
     if asked.method == Method::OPTIONS && response.status() == StatusCode::METHOD_NOT_ALLOWED {
         response.extensions_mut().remove::<Problem>();
         *response.status_mut() = StatusCode::NO_CONTENT;
-        if let Some(allow) = response.headers().get(header::ALLOW).and_then(|allow| allow.to_str().ok()) {
-            let allow = format!("{allow},OPTIONS");
-            if let Ok(allow) = HeaderValue::try_from(allow) {
-                response.headers_mut().insert(header::ALLOW, allow);
-            }
-        }
     }
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
         exchange.note_code(problem.code());

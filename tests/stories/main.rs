@@ -1,0 +1,10 @@
+//! Stories of users, told over HTTP, each on every store.
+//!
+//! A story is an `async fn` inside [`on_every_store!`]. It gets an [`App`](support::App), a server of its own on a
+//! throw-away store, and reads like what happens. Where an expectation fails, the request, the answer and the server's
+//! log lines of that request are printed. A story that moves the clock or sets options takes a
+//! [`Setup`](support::Setup) instead and starts the app itself.
+
+mod support;
+
+mod server;

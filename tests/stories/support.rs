@@ -1,0 +1,39 @@
+//! What stories are told with.
+
+mod answer;
+mod app;
+mod client;
+mod log;
+mod store;
+
+#[expect(unused_imports, reason = "for stories")]
+pub(crate) use self::{
+    answer::{Answer, Entity},
+    app::{App, Setup, Start},
+    client::Client,
+    store::StoreKind,
+};
+
+/// Tells each story once on every store there is.
+macro_rules! on_every_store {
+    ($($(#[$attribute:meta])* async fn $story:ident($app:ident: $kind:ty) $body:block)+) => {$(
+        $(#[$attribute])*
+        mod $story {
+            #[expect(unused_imports, reason = "stories use what they use")]
+            use super::*;
+            use $crate::support::{Setup, Start, StoreKind};
+
+            async fn story($app: $kind) $body
+
+            async fn tell(store: StoreKind) {
+                story(<$kind as Start>::start(Setup::on(store)).await).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn in_memory() {
+                tell(StoreKind::Memory).await;
+            }
+        }
+    )+};
+}
+pub(crate) use on_every_store;

@@ -1,0 +1,108 @@
+use std::{future::Future, sync::Arc, time::Duration};
+
+use crm_core::{
+    Crm,
+    crm::collections,
+    port::{Clock, ManualClock},
+    time::Timestamp,
+};
+use crm_http::{RouterOptions, router, server};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+
+use super::{client::Client, log, store::StoreKind};
+
+/// A server of its own on a throw-away store. It ends with the story.
+pub(crate) struct App {
+    /// The CRM inside, for what cannot be done over HTTP.
+    pub(crate) crm: Crm,
+    /// Somebody who is not signed in.
+    pub(crate) anonymous: Client,
+    /// The server's address, such as `127.0.0.1:40123`.
+    pub(crate) address: String,
+    options: RouterOptions,
+    _folder: TempDir,
+}
+
+/// What an app is started with.
+pub(crate) struct Setup {
+    store: StoreKind,
+    clock: Option<Arc<ManualClock>>,
+    options: RouterOptions,
+}
+
+/// What a story is given: an app, or the setup of one.
+pub(crate) trait Start: Sized {
+    fn start(setup: Setup) -> impl Future<Output = Self> + Send;
+}
+
+impl Start for App {
+    async fn start(setup: Setup) -> Self {
+        setup.start().await
+    }
+}
+
+impl Start for Setup {
+    async fn start(setup: Setup) -> Self {
+        setup
+    }
+}
+
+struct SharedClock(Arc<ManualClock>);
+
+impl Clock for SharedClock {
+    fn now(&self) -> Timestamp {
+        self.0.now()
+    }
+}
+
+impl Setup {
+    pub(crate) fn on(store: StoreKind) -> Self {
+        Self { store, clock: None, options: RouterOptions::default() }
+    }
+
+    /// A clock that stands still until the story moves it.
+    pub(crate) fn clock(mut self, clock: &Arc<ManualClock>) -> Self {
+        self.clock = Some(Arc::clone(clock));
+        self
+    }
+
+    /// With other options.
+    pub(crate) fn options(mut self, change: impl FnOnce(&mut RouterOptions)) -> Self {
+        change(&mut self.options);
+        self
+    }
+
+    /// The app, running.
+    pub(crate) async fn start(self) -> App {
+        log::keep();
+        let (store, folder) = self.store.open();
+        store.migrate(collections(), &|_, _, _| ()).await.expect("a fresh store");
+        let mut builder = Crm::builder(store);
+        if let Some(clock) = self.clock {
+            builder = builder.clock(SharedClock(clock));
+        }
+        let crm = builder.build();
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address").to_string();
+        let options = self.options;
+        let app = router(crm.clone(), options.clone());
+        let stop = options.stopping.clone().cancelled_owned();
+        tokio::spawn(server::serve(listener, app, stop, Duration::from_secs(5)));
+        let anonymous = Client::new(format!("http://{address}"));
+        App { crm, anonymous, address, options, _folder: folder }
+    }
+}
+
+impl App {
+    /// Begins to stop the server, as SIGTERM does.
+    pub(crate) fn stop(&self) {
+        self.options.stopping.cancel();
+    }
+}
+
+impl Drop for App {
+    fn drop(&mut self) {
+        self.options.stopping.cancel();
+    }
+}
