@@ -7,6 +7,7 @@ use tokio::sync::Notify;
 use crate::{
     audit::{Audit, AuditEntry},
     event::Event,
+    field::{CustomField, FieldSets, Fields, UniqueValue},
     id::{RecordId, new_uuid},
     lease::Lease,
     list::CursorKey,
@@ -31,6 +32,7 @@ struct Inner {
     cursor_key: CursorKey,
     audit_hint: Notify,
     event_hint: Notify,
+    field_sets: FieldSets,
 }
 
 impl fmt::Debug for Crm {
@@ -102,6 +104,7 @@ impl CrmBuilder {
                 cursor_key,
                 audit_hint: Notify::new(),
                 event_hint: Notify::new(),
+                field_sets: FieldSets::default(),
             }),
         }
     }
@@ -136,6 +139,12 @@ impl Crm {
     #[must_use]
     pub const fn audit(&self) -> Audit<'_> {
         Audit::new(self)
+    }
+
+    /// Custom fields.
+    #[must_use]
+    pub const fn fields(&self) -> Fields<'_> {
+        Fields::new(self)
     }
 
     /// The instant now.
@@ -179,6 +188,11 @@ impl Crm {
         &self.inner.event_sinks
     }
 
+    /// The sets of custom fields at hand.
+    pub(crate) fn field_sets(&self) -> &FieldSets {
+        &self.inner.field_sets
+    }
+
     /// Wakes the sealer and the relay after a commit.
     pub(crate) fn hint_background(&self, audited: bool, told: bool) {
         if audited {
@@ -203,6 +217,12 @@ impl Crm {
 /// Every kind of record there is. A new one is one line here, and nothing in any store.
 #[must_use]
 pub const fn collections() -> &'static [&'static Collection] {
-    const COLLECTIONS: &[&Collection] = &[Lease::COLLECTION, AuditEntry::COLLECTION, Event::COLLECTION];
+    const COLLECTIONS: &[&Collection] = &[
+        Lease::COLLECTION,
+        AuditEntry::COLLECTION,
+        Event::COLLECTION,
+        CustomField::COLLECTION,
+        UniqueValue::COLLECTION,
+    ];
     COLLECTIONS
 }

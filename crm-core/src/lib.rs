@@ -10,6 +10,7 @@ pub mod contact;
 pub mod crm;
 pub mod error;
 pub mod event;
+pub mod field;
 pub mod id;
 pub mod input;
 pub mod lease;

@@ -55,6 +55,12 @@ impl<'a> Operation<'a> {
         self.now
     }
 
+    /// The organization that it is in.
+    #[must_use]
+    pub const fn organization(&self) -> OrganizationId {
+        self.organization
+    }
+
     /// How many changes there are besides audit and events; the next change has this place among the outcomes.
     #[must_use]
     pub const fn len(&self) -> usize {

@@ -1,0 +1,32 @@
+//! Custom fields: what an organization keeps of its customers beyond what every CRM has.
+//!
+//! A [`CustomField`] declares a key, a type and rules; [`FieldSet`] is all of an organization's for one kind of record,
+//! ready to check values, and [`CustomValues`] is the JSON column that holds them. [`Fields`] is the service that
+//! declares, changes, archives and purges fields, and converts stored values when a type changes.
+
+mod convert;
+mod declaration;
+mod json_text;
+mod kind;
+mod record;
+mod rules;
+mod service;
+mod set;
+mod subject;
+mod time_bound;
+mod unique;
+mod value;
+mod values;
+
+pub(crate) use self::set::FieldSets;
+pub use self::{
+    declaration::{ChangedCustomField, MAX_FIELDS, MAX_OPTIONS, NewCustomField},
+    json_text::JsonText,
+    kind::{AppliesTo, CustomFieldType, IndexState},
+    record::{CustomField, CustomFieldId},
+    rules::{FieldRules, NumberBound},
+    service::Fields,
+    set::{FieldSet, Mode, ValueContext},
+    unique::{Taken, UniqueValue, UniqueValueId, is_unique_race},
+    values::CustomValues,
+};

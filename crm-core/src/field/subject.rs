@@ -1,0 +1,22 @@
+use super::AppliesTo;
+use crate::{rule::Catalog, store::Collection};
+
+/// The records that have custom fields of one kind.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Subject {
+    /// Their collection.
+    pub(super) collection: &'static Collection,
+    /// Its JSON column of custom values.
+    pub(super) column: &'static str,
+    /// The fields besides custom ones that `required_if` may name.
+    pub(super) catalog: fn() -> Catalog,
+}
+
+impl AppliesTo {
+    /// The records; nothing where there are none of the kind yet.
+    pub(super) fn subject(self) -> Option<Subject> {
+        match self {
+            Self::Customer | Self::Order | Self::Query => None,
+        }
+    }
+}
