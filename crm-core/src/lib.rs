@@ -6,6 +6,8 @@ extern crate self as crm_core;
 pub mod access;
 pub mod audit;
 pub mod background;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 pub mod contact;
 pub mod crm;
 pub mod error;
