@@ -5,6 +5,7 @@ use std::{fmt, sync::Arc};
 use tokio::sync::Notify;
 
 use crate::{
+    account::{AccountSettings, AccountState, Accounts, ApiKey, ApiKeys, LoginRecord, RefreshToken, Session, User},
     audit::{Audit, AuditEntry},
     event::Event,
     field::{CustomField, FieldSets, Fields, UniqueValue},
@@ -15,6 +16,7 @@ use crate::{
     record::Record,
     repo::Repo,
     store::{Collection, SharedStore, Store},
+    tenancy::{Organization, OrganizationCache, Organizations},
     time::Timestamp,
 };
 
@@ -33,6 +35,8 @@ struct Inner {
     audit_hint: Notify,
     event_hint: Notify,
     field_sets: FieldSets,
+    accounts: AccountState,
+    organizations: OrganizationCache,
 }
 
 impl fmt::Debug for Crm {
@@ -48,7 +52,7 @@ pub struct CrmBuilder {
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
     event_sinks: Vec<Arc<dyn EventSink>>,
-    cursor_key: Option<CursorKey>,
+    accounts: Option<AccountSettings>,
 }
 
 impl fmt::Debug for CrmBuilder {
@@ -79,22 +83,21 @@ impl CrmBuilder {
         self
     }
 
-    /// With this key for the cursors of lists, alike in every process. Without one, cursors end with the process.
+    /// With these settings for accounts. Without, keys are made at random and end with the process:
+    /// see [`AccountSettings::ephemeral`].
     #[must_use]
-    pub fn cursor_key(mut self, key: CursorKey) -> Self {
-        self.cursor_key = Some(key);
+    pub fn accounts(mut self, settings: AccountSettings) -> Self {
+        self.accounts = Some(settings);
         self
     }
 
     /// The CRM.
     #[must_use]
     pub fn build(self) -> Crm {
-        let Self { store, clock, random, event_sinks, cursor_key } = self;
-        let cursor_key = cursor_key.unwrap_or_else(|| {
-            let mut key = [0; 32];
-            random.fill(&mut key);
-            CursorKey::new(key)
-        });
+        let Self { store, clock, random, event_sinks, accounts } = self;
+        let settings = accounts.unwrap_or_else(|| AccountSettings::ephemeral(random.as_ref()));
+        let cursor_key = CursorKey::new(settings.encryption_keys.derive("list cursors"));
+        let accounts = AccountState::new(settings, random.as_ref());
         Crm {
             inner: Arc::new(Inner {
                 store,
@@ -105,6 +108,8 @@ impl CrmBuilder {
                 audit_hint: Notify::new(),
                 event_hint: Notify::new(),
                 field_sets: FieldSets::default(),
+                accounts,
+                organizations: OrganizationCache::new(),
             }),
         }
     }
@@ -119,7 +124,7 @@ impl Crm {
             clock: Arc::new(SystemClock),
             random: Arc::new(OperatingSystemRandom),
             event_sinks: Vec::new(),
-            cursor_key: None,
+            accounts: None,
         }
     }
 
@@ -182,6 +187,38 @@ impl Crm {
         &self.inner.cursor_key
     }
 
+    /// Signing in and out, and everything of the person who acts.
+    #[must_use]
+    pub const fn accounts(&self) -> Accounts<'_> {
+        Accounts::new(self)
+    }
+
+    /// The keys of services.
+    #[must_use]
+    pub const fn api_keys(&self) -> ApiKeys<'_> {
+        ApiKeys::new(self)
+    }
+
+    /// Organizations and their settings.
+    #[must_use]
+    pub const fn organizations(&self) -> Organizations<'_> {
+        Organizations::new(self)
+    }
+
+    /// A key for a purpose such as signing cursors: the same in every process that has the same encryption key.
+    #[must_use]
+    pub fn derived_key(&self, purpose: &str) -> [u8; 32] {
+        self.inner.accounts.settings.encryption_keys.derive(purpose)
+    }
+
+    pub(crate) fn account_state(&self) -> &AccountState {
+        &self.inner.accounts
+    }
+
+    pub(crate) fn organization_cache(&self) -> &OrganizationCache {
+        &self.inner.organizations
+    }
+
     /// Where events go.
     #[must_use]
     pub fn event_sinks(&self) -> &[Arc<dyn EventSink>] {
@@ -223,6 +260,12 @@ pub const fn collections() -> &'static [&'static Collection] {
         Event::COLLECTION,
         CustomField::COLLECTION,
         UniqueValue::COLLECTION,
+        Organization::COLLECTION,
+        User::COLLECTION,
+        LoginRecord::COLLECTION,
+        Session::COLLECTION,
+        RefreshToken::COLLECTION,
+        ApiKey::COLLECTION,
     ];
     COLLECTIONS
 }

@@ -112,6 +112,9 @@ pub enum Error {
     /// Nobody is signed in, or the credentials are wrong.
     #[error("{0}")]
     Unauthenticated(&'static str),
+    /// The password is right, and a code of the second factor is needed beside it.
+    #[error("A code of the second factor is needed: send it as totp.")]
+    TotpRequired,
     /// The access token is past its time: refresh it.
     #[error("The access token has expired: refresh it or sign in again.")]
     TokenExpired,
@@ -189,6 +192,7 @@ impl Error {
         match self {
             Self::Invalid(_) => "VALIDATION_ERROR",
             Self::Unauthenticated(_) => "UNAUTHENTICATED",
+            Self::TotpRequired => "TOTP_REQUIRED",
             Self::TokenExpired => "TOKEN_EXPIRED",
             Self::TokenRevoked => "TOKEN_REVOKED",
             Self::Forbidden(_) => "FORBIDDEN",

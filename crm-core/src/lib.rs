@@ -4,6 +4,7 @@
 extern crate self as crm_core;
 
 pub mod access;
+pub mod account;
 pub mod audit;
 pub mod background;
 #[cfg(feature = "conformance")]
@@ -16,13 +17,16 @@ pub mod field;
 pub mod id;
 pub mod input;
 pub mod lease;
+pub mod limit;
 pub mod list;
 pub mod operation;
 pub mod port;
 pub mod record;
 pub mod repo;
 pub mod rule;
+pub mod secret;
 pub mod store;
+pub mod tenancy;
 pub mod text;
 pub mod time;
 

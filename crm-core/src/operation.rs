@@ -12,7 +12,7 @@ use crate::{
     event::{Event, EventId},
     id::OrganizationId,
     record::{Meta, Record, UPDATED_AT},
-    store::{Assignment, Change, Json, Outcome, Scope, head},
+    store::{Assignment, Change, Json, Outcome, Scope, StoreResult, head},
     time::Timestamp,
 };
 
@@ -211,7 +211,15 @@ impl<'a> Operation<'a> {
     ///
     /// # Errors
     /// Those of the store: a taken key, a version that has moved on, an engine that is not there.
-    pub async fn commit(mut self) -> Result<Vec<Outcome>> {
+    pub async fn commit(self) -> Result<Vec<Outcome>> {
+        Ok(self.try_commit().await?)
+    }
+
+    /// The same, with the store's own errors: for a service that acts on [`crate::store::StoreError::Unmet`].
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn try_commit(mut self) -> StoreResult<Vec<Outcome>> {
         let wanted = self.changes.len();
         if self.is_empty() {
             return Ok(Vec::new());

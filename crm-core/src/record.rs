@@ -7,6 +7,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use crate::{
+    error::Error,
     id::{OrganizationId, RecordId},
     store::{
         Assignment, Collection, Comparison, Field, FieldKind, FieldRef, Filter, Json, Money, Row, Sort, Value, head,
@@ -61,6 +62,17 @@ impl Meta {
     #[must_use]
     pub const fn new(organization_id: OrganizationId, now: Timestamp) -> Self {
         Self { organization_id, version: 1, created_at: now, updated_at: now }
+    }
+
+    /// Goes on only where no version is expected, or this one.
+    ///
+    /// # Errors
+    /// [`Error::VersionConflict`] for another version.
+    pub const fn expect(&self, version: Option<i64>) -> Result<(), Error> {
+        match version {
+            Some(expected) if expected != self.version => Err(Error::VersionConflict { found: self.version }),
+            _ => Ok(()),
+        }
     }
 
     /// The first values of the record's row.

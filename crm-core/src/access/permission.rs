@@ -1,6 +1,12 @@
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use serde_json::value::RawValue;
+
+use crate::{
+    error::FieldErrors,
+    input::{self, FromInput},
+};
 
 /// The right to do one kind of thing, written `resource:action`.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -73,6 +79,12 @@ impl Permission {
         NAMES.get(usize::from(self.0)).copied().unwrap_or_default()
     }
 
+    /// Whether it lets only read.
+    #[must_use]
+    pub fn is_read(self) -> bool {
+        self.name().ends_with(":read")
+    }
+
     /// What it lets do, in a sentence.
     #[must_use]
     pub fn description(self) -> &'static str {
@@ -100,6 +112,29 @@ impl FromStr for Permission {
         Self::all().find(|permission| permission.name() == name).ok_or(UnknownPermission)
     }
 }
+
+impl FromInput for Permission {
+    fn from_input(json: &RawValue) -> Result<Self, FieldErrors> {
+        input::text(json)?.parse().map_err(|_| {
+            let names: Vec<&str> = Self::all().map(Self::name).collect();
+            FieldErrors::one("", "INVALID_VALUE", format!("must be one of {}", names.join(", ")))
+        })
+    }
+}
+
+#[cfg(feature = "openapi")]
+impl utoipa::PartialSchema for Permission {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+        utoipa::openapi::ObjectBuilder::new()
+            .schema_type(utoipa::openapi::schema::Type::String)
+            .enum_values(Some(Self::all().map(Self::name)))
+            .build()
+            .into()
+    }
+}
+
+#[cfg(feature = "openapi")]
+impl utoipa::ToSchema for Permission {}
 
 impl Serialize for Permission {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
