@@ -20,6 +20,7 @@ mod edge;
 mod extract;
 mod health;
 mod json;
+mod listed;
 mod metrics;
 mod openapi;
 mod options;

@@ -29,6 +29,7 @@
 //! }
 //! ```
 
+mod audit;
 mod documentation;
 mod health;
 
@@ -39,7 +40,7 @@ use crate::state::AppState;
 
 /// The routes under `/api/v1`, and under `/api`. Each capability is one line.
 pub(crate) fn api() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new()
+    OpenApiRouter::new().merge(audit::routes())
 }
 
 /// The routes outside of it.

@@ -1,3 +1,5 @@
+use std::sync::LazyLock;
+
 use futures::StreamExt as _;
 use serde::Serialize;
 
@@ -5,8 +7,11 @@ use super::{AuditEntry, AuditEntryId, chain, sealer};
 use crate::{
     access::{Principal, permissions},
     crm::Crm,
-    error::Result,
-    store::Query,
+    error::{Error, Result},
+    list::{self, List, ListRequest, Listing},
+    record::{CREATED_AT, Record as _},
+    rule::{Catalog, CatalogField},
+    store::{Filter, Query},
 };
 
 /// The audit trail of the principal's organization.
@@ -43,9 +48,70 @@ pub struct BrokenLink {
     pub reason: String,
 }
 
+static CATALOG: LazyLock<Catalog> = LazyLock::new(|| {
+    Catalog::new(AuditEntry::COLLECTION)
+        .with(CatalogField::column(CREATED_AT))
+        .with(CatalogField::column(AuditEntry::action))
+        .with(CatalogField::column(AuditEntry::actor_type).options(["user", "api_key", "service", "system"]))
+        .with(CatalogField::column(AuditEntry::actor_id))
+        .with(CatalogField::column(AuditEntry::record_type))
+        .with(CatalogField::column(AuditEntry::record_id))
+        .with(CatalogField::column(AuditEntry::ip))
+        .with(CatalogField::column(AuditEntry::request_id))
+        .with(CatalogField::column(AuditEntry::sequence))
+        .with(CatalogField::column(AuditEntry::sealed))
+});
+
+/// The fields of an entry as it is shown.
+const SHOWN: [&str; 18] = [
+    "id",
+    "action",
+    "actor_type",
+    "actor_id",
+    "record_type",
+    "record_id",
+    "ip",
+    "request_id",
+    "before",
+    "after",
+    "digest",
+    "sealed",
+    "sequence",
+    "previous_hash",
+    "hash",
+    "version",
+    "created_at",
+    "updated_at",
+];
+
 impl<'a> Audit<'a> {
     pub(crate) const fn new(crm: &'a Crm) -> Self {
         Self { crm }
+    }
+
+    /// What a list of entries can be asked: who, what, which record, from where, when.
+    #[must_use]
+    pub fn listing() -> Listing<'static> {
+        Listing::new(&CATALOG).sortable(&["created_at", "sequence"]).fields(&SHOWN)
+    }
+
+    /// The entries of the organization, newest first where no order is asked for.
+    ///
+    /// # Errors
+    /// [`crate::Error::Forbidden`] without `audit:read`; [`crate::Error::Invalid`] for a cursor of another list; those
+    /// of the store.
+    pub async fn list(&self, by: &Principal, request: &ListRequest) -> Result<List<AuditEntry>> {
+        by.may(permissions::AUDIT_READ)?;
+        list::everything(self.crm, by, request, Filter::ALL).await
+    }
+
+    /// One entry.
+    ///
+    /// # Errors
+    /// [`crate::Error::Forbidden`] without `audit:read`; [`crate::Error::NotFound`].
+    pub async fn get(&self, by: &Principal, id: AuditEntryId) -> Result<AuditEntry> {
+        by.may(permissions::AUDIT_READ)?;
+        self.crm.repo::<AuditEntry>().get(by.scope(), id).await?.ok_or(Error::NotFound("audit entry"))
     }
 
     /// Checks every sealed entry of the organization against the chain. Memory stays constant.
