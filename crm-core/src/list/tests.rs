@@ -11,7 +11,6 @@ use crate::{
     crm::Crm,
     error::{Error, FieldErrors},
     id::{OrganizationId, UserId},
-    list::CursorKey,
     port::ManualClock,
     record::{Meta, Record},
     repo::Visible,
@@ -231,7 +230,7 @@ fn instant(text: &str) -> Timestamp {
 /// A hotel with guests, the first the oldest.
 async fn hotel(guests: &[(&str, &str, &str)]) -> Hotel {
     let clock = Arc::new(ManualClock::new(instant("2026-03-01T00:00:00Z")));
-    let crm = Crm::builder(Arc::new(MemoryStore::new())).clock(Arc::clone(&clock)).cursor_key(CursorKey::new([3; 32])).build();
+    let crm = Crm::builder(Arc::new(MemoryStore::new())).clock(Arc::clone(&clock)).build();
     crm.store().migrate(&[Guest::COLLECTION], &|_, _, _| {}).await.unwrap();
     let organization = OrganizationId(Uuid::from_u128(1));
     let by = Principal::system(organization);
@@ -286,7 +285,8 @@ async fn pages_follow_each_other_and_stay_stable_under_inserts() {
     assert!(first.page.has_more && first.page.total.is_none());
     hotel.arrives(9, "Rich", "", "1000").await;
     let cursor = first.page.next_cursor.unwrap();
-    let second = hotel.list(&[("sort", "-spend"), ("limit", "2"), ("cursor", &cursor), ("count", "true")]).await.unwrap();
+    let second =
+        hotel.list(&[("sort", "-spend"), ("limit", "2"), ("cursor", &cursor), ("count", "true")]).await.unwrap();
     assert_eq!(names(&second), ["Jonathan Sharma", "Ann"]);
     assert_eq!(second.page.total, Some(6));
     let cursor = second.page.next_cursor.unwrap();

@@ -80,9 +80,7 @@ fn catalog() -> Catalog {
         .with(CatalogField::custom("custom", "since", RuleType::Date))
         .with(CatalogField::custom("custom", "likes", RuleType::List).options(["tea", "coffee"]))
         .alias("full_name", "name")
-        .related(
-            Relation::new("orders", "shopper_id", purchases).when(Purchase::bought_at).total(Purchase::amount),
-        )
+        .related(Relation::new("orders", "shopper_id", purchases).when(Purchase::bought_at).total(Purchase::amount))
 }
 
 fn instant(text: &str) -> Timestamp {
@@ -382,7 +380,10 @@ fn related_records_are_counted_and_summed() {
         (json!({"orders": {}}), true),
         (json!({"orders": {"count": {"op": "==", "value": 3}}}), true),
         (json!({"orders": {"within_last": "30d", "count": {"op": "==", "value": 2}}}), true),
-        (json!({"orders": {"where": {"field": "amount", "op": ">", "value": 5}, "count": {"op": "<", "value": 2}}}), false),
+        (
+            json!({"orders": {"where": {"field": "amount", "op": ">", "value": 5}, "count": {"op": "<", "value": 2}}}),
+            false,
+        ),
         (json!({"orders": {"within_last": "30d", "total": {"op": ">=", "value": 55}}}), true),
         (json!({"orders": {"within_last": "30d", "sum": {"op": ">", "value": 55}}}), false),
         (json!({"orders": {"within_last": "1h", "count": {"op": "==", "value": 0}}}), true),
@@ -415,7 +416,9 @@ fn operand(operator: &'static str, value: impl Strategy<Value = Tree> + Clone + 
         "between" => prop::collection::vec(value, 2).prop_map(Tree::from).boxed(),
         "exists" => any::<bool>().prop_map(Tree::from).boxed(),
         "within_last" => prop::sample::select(vec!["1s", "10d", "60d", "5200w"]).prop_map(Tree::from).boxed(),
-        "contains" | "starts_with" => prop::sample::select(vec!["a", "Z", "é", "an", "PU", "tea"]).prop_map(Tree::from).boxed(),
+        "contains" | "starts_with" => {
+            prop::sample::select(vec!["a", "Z", "é", "an", "PU", "tea"]).prop_map(Tree::from).boxed()
+        }
         _ => value.boxed(),
     }
 }
@@ -447,7 +450,9 @@ fn condition() -> impl Strategy<Value = Tree> {
     let all: Vec<(String, &'static str)> = catalog
         .fields()
         .filter(|field| field.name() != "id" && field.name() != "updated_at")
-        .flat_map(|field| field.operators().map(|operator| (field.name().to_owned(), operator.symbol())).collect::<Vec<_>>())
+        .flat_map(|field| {
+            field.operators().map(|operator| (field.name().to_owned(), operator.symbol())).collect::<Vec<_>>()
+        })
         .collect();
     prop::sample::select(all).prop_flat_map(|(field, operator)| {
         let value = match (field.as_str(), operator) {
