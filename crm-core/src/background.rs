@@ -12,6 +12,7 @@ use crate::{
     crm::Crm,
     error::Result,
     event::relay,
+    field,
     id::new_uuid,
     lease,
 };
@@ -64,12 +65,23 @@ pub async fn run(crm: Crm, stop: impl Future<Output = ()> + Send) {
         })
         .await;
     };
+    let fields = async {
+        repeat("custom-fields", &stopped, async |hinted| {
+            if hinted {
+                crm.field_hint().notified().await;
+            } else {
+                while field::finish_pending(&crm).await? {}
+            }
+            Ok(())
+        })
+        .await;
+    };
     let clean = clean_regularly(&crm, holder, stopped.clone());
     let stop = async {
         stop.await;
         let _ = stopper.send(true);
     };
-    tokio::join!(seal, publish, clean, stop);
+    tokio::join!(seal, publish, fields, clean, stop);
 }
 
 /// Does a piece of work again and again: `work(true)` waits for a hint, `work(false)` does what there is to do.

@@ -34,6 +34,7 @@ struct Inner {
     cursor_key: CursorKey,
     audit_hint: Notify,
     event_hint: Notify,
+    field_hint: Notify,
     field_sets: FieldSets,
     accounts: AccountState,
     organizations: OrganizationCache,
@@ -107,6 +108,7 @@ impl CrmBuilder {
                 cursor_key,
                 audit_hint: Notify::new(),
                 event_hint: Notify::new(),
+                field_hint: Notify::new(),
                 field_sets: FieldSets::default(),
                 accounts,
                 organizations: OrganizationCache::new(),
@@ -243,6 +245,18 @@ impl Crm {
     /// Woken when audit entries were written here.
     pub(crate) fn audit_hint(&self) -> &Notify {
         &self.inner.audit_hint
+    }
+
+    /// Wakes who works on stored values, where a field has work that nobody is at.
+    pub(crate) fn hint_field_work(&self, field: &CustomField) {
+        if field.working && field.held_until.is_none() {
+            self.inner.field_hint.notify_one();
+        }
+    }
+
+    /// Woken when a field has work on stored values.
+    pub(crate) fn field_hint(&self) -> &Notify {
+        &self.inner.field_hint
     }
 
     /// Woken when events were written here.

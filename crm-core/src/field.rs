@@ -6,6 +6,7 @@
 
 mod convert;
 mod declaration;
+mod examine;
 mod json_text;
 mod kind;
 mod record;
@@ -17,6 +18,7 @@ mod time_bound;
 mod unique;
 mod value;
 mod values;
+mod work;
 
 pub(crate) use self::set::FieldSets;
 pub use self::{
@@ -25,8 +27,9 @@ pub use self::{
     kind::{AppliesTo, CustomFieldType, IndexState},
     record::{CustomField, CustomFieldId},
     rules::{FieldRules, NumberBound},
-    service::Fields,
+    service::{Changed, Failure, Fields, Trial},
     set::{FieldSet, Mode, ValueContext},
     unique::{Taken, UniqueValue, UniqueValueId, is_unique_race},
     values::CustomValues,
+    work::finish_pending,
 };

@@ -161,6 +161,11 @@ impl CustomFieldType {
         matches!(self, Self::List | Self::MultiList)
     }
 
+    /// Whether values are JSON numbers that read alike.
+    pub(super) const fn is_numeric(self) -> bool {
+        matches!(self, Self::Number | Self::Money)
+    }
+
     /// Whether no two records may be asked to have different values: pointless where there are few to choose from.
     #[must_use]
     pub const fn can_be_unique(self) -> bool {

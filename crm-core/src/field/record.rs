@@ -2,8 +2,10 @@ use serde::Serialize;
 
 use super::{AppliesTo, CustomFieldType, FieldRules, IndexState, JsonText};
 use crate::{
+    error::{Error, Result},
     record::{Meta, Record},
     text::Line,
+    time::Timestamp,
 };
 
 crate::record_ids! {
@@ -20,6 +22,7 @@ crate::record_ids! {
 #[record(
     collection = "custom_fields",
     installation,
+    search(key, label),
     unique(organization_id, applies_to, key),
     index(organization_id, applies_to, position),
     index(working, held_until)
@@ -67,8 +70,40 @@ pub struct CustomField {
     pub working: bool,
     /// Until when the process that works on it is trusted to be alive.
     #[serde(skip)]
-    pub held_until: Option<crate::time::Timestamp>,
+    pub held_until: Option<Timestamp>,
     /// Its version and times.
     #[serde(flatten)]
     pub meta: Meta,
+}
+
+/// The names of what can be pending on a field, in the order in which it is done.
+pub(super) mod step {
+    pub(in crate::field) const CONVERT: &str = "convert";
+    pub(in crate::field) const UNIQUE: &str = "unique";
+    pub(in crate::field) const INDEX: &str = "index";
+    pub(in crate::field) const PURGE: &str = "purge";
+}
+
+impl CustomField {
+    /// Notes work on stored values; whoever does it is trusted to be alive until `held_until`.
+    pub(super) fn plan(&mut self, step: &str, held_until: Option<Timestamp>) {
+        self.pending.push(step.to_owned());
+        self.working = true;
+        self.held_until = held_until;
+        if step == step::INDEX {
+            self.index_state = IndexState::Building;
+        }
+    }
+
+    /// Goes on only where stored values are as the field says. An index that is being built hinders nothing.
+    pub(super) fn refuse_while_working(&self) -> Result<()> {
+        let steps: Vec<&str> = self.pending.iter().map(String::as_str).filter(|step| *step != step::INDEX).collect();
+        if steps.is_empty() {
+            return Ok(());
+        }
+        Err(Error::InvalidState(format!(
+            "Stored values of this field are still being worked on ({}): try again when pending is gone.",
+            steps.join(", ")
+        )))
+    }
 }
