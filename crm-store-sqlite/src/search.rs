@@ -1,0 +1,125 @@
+//! Searching: trigrams find the candidates, the folded text decides.
+
+use crm_core::store::{FieldKind, fold::fold};
+
+use crate::{
+    layout::{Layout, shadow_name},
+    row::SEPARATOR,
+    schema,
+    statement::{Statement, identifier},
+};
+
+/// How many trigrams of a term are looked up; the folded text is verified anyway, so a long term needs no more.
+const TRIGRAMS: usize = 12;
+
+/// Writes the condition that every term is in some searchable field.
+pub(crate) fn push_terms(statement: &mut Statement, layout: &Layout, alias: &str, terms: &[String]) {
+    let folded: Vec<String> = terms.iter().map(|term| fold(term)).collect();
+    let trigrams: Vec<String> = folded.iter().flat_map(|term| trigrams(term)).collect();
+    statement.push("(");
+    match layout.search_table() {
+        None => {
+            statement.push(if terms.is_empty() { "1" } else { "0" });
+        }
+        Some(table) => {
+            let mut place = 0;
+            if !trigrams.is_empty() {
+                let table = identifier(&table);
+                statement.push(&format!("{alias}.\"row\" IN (SELECT rowid FROM {table} WHERE {table} MATCH "));
+                statement.bind_text(trigrams.join(" AND ")).push(")");
+                place += 1;
+            }
+            for term in folded {
+                if place > 0 {
+                    statement.push(" AND ");
+                }
+                push_verification(statement, layout, alias, term);
+                place += 1;
+            }
+            if place == 0 {
+                statement.push("1");
+            }
+        }
+    }
+    statement.push(")");
+}
+
+fn push_verification(statement: &mut Statement, layout: &Layout, alias: &str, term: String) {
+    if term.is_empty() {
+        // What folds to nothing is part of whatever there is.
+        let present: Vec<String> = layout
+            .collection
+            .search
+            .iter()
+            .filter_map(|name| layout.collection.field(name))
+            .map(|field| match field.kind {
+                FieldKind::TextList => format!("json_array_length({alias}.{}) > 0", identifier(field.name)),
+                _ => format!("{alias}.{} IS NOT NULL", identifier(&shadow_name(field))),
+            })
+            .collect();
+        statement.push("(").push(&present.join(" OR ")).push(")");
+    } else if term.contains(SEPARATOR) {
+        statement.push("0");
+    } else {
+        statement.push("instr(").push(&schema::searched_text(layout, alias)).push(",").bind_text(term).push(") > 0");
+    }
+}
+
+/// Distinct trigrams of a folded term, spread over its length, quoted for FTS5. A term of less than three characters
+/// has none, and is looked for in every row that the rest of the filter leaves.
+fn trigrams(term: &str) -> Vec<String> {
+    let characters: Vec<char> = term.chars().collect();
+    let all: Vec<&[char]> = characters.windows(3).collect();
+    let step = all.len().div_ceil(TRIGRAMS).max(1);
+    let mut quoted: Vec<String> = all
+        .into_iter()
+        .step_by(step)
+        .map(|trigram| format!("\"{}\"", trigram.iter().collect::<String>().replace('"', "\"\"")))
+        .collect();
+    quoted.sort_unstable();
+    quoted.dedup();
+    quoted
+}
+
+/// The first text after all those that begin with the prefix; nothing where there is none.
+pub(crate) fn end_of_prefix(prefix: &str) -> Option<String> {
+    let mut characters: Vec<char> = prefix.chars().collect();
+    while let Some(last) = characters.pop() {
+        let next = match last {
+            '\u{10ffff}' => continue,
+            '\u{d7ff}' => '\u{e000}',
+            other => char::from_u32(u32::from(other) + 1)?,
+        };
+        characters.push(next);
+        return Some(characters.into_iter().collect());
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn trigrams_are_quoted_and_few() {
+        assert_eq!(trigrams("ab"), Vec::<String>::new());
+        assert_eq!(trigrams("abca"), ["\"abc\"", "\"bca\""]);
+        assert_eq!(trigrams("a\"b"), ["\"a\"\"b\""]);
+        assert_eq!(trigrams("aaaaaaaa"), ["\"aaa\""]);
+        let long: String = ('a'..='z').chain('A'..='Z').chain('0'..='9').collect();
+        assert!(trigrams(&long).len() <= TRIGRAMS);
+    }
+
+    proptest! {
+        #[test]
+        fn the_end_of_a_prefix_parts_the_texts(prefix in any::<String>(), other in any::<String>(), tail in any::<String>()) {
+            let end = end_of_prefix(&prefix);
+            let within = format!("{prefix}{tail}");
+            prop_assert!(end.as_ref().is_none_or(|end| within < *end));
+            let inside = other >= prefix && end.as_ref().is_none_or(|end| other < *end);
+            prop_assert_eq!(inside, other.starts_with(&prefix));
+        }
+    }
+}
