@@ -15,8 +15,7 @@ use uuid::Uuid;
 
 use crate::{
     layout::{Layout, Layouts},
-    schema,
-    search,
+    schema, search,
     statement::{Statement, id_literal, identifier, literal},
 };
 
@@ -202,7 +201,8 @@ impl<'a> Rows<'a> {
             (Some(table), Some(organization)) => {
                 let alias = self.alias;
                 let name = identifier(&table.name);
-                statement.push(&format!("({alias}.\"row\" IN (SELECT \"row\" FROM {name} WHERE \"organization_id\" = "));
+                statement
+                    .push(&format!("({alias}.\"row\" IN (SELECT \"row\" FROM {name} WHERE \"organization_id\" = "));
                 statement.bind_id(organization).push(" AND \"element\" IN ");
                 push_operands(statement, FieldKind::Text, values);
                 statement.push("))");
@@ -258,9 +258,8 @@ impl<'a> Rows<'a> {
                 // Two halves of 32 bits, carried over and compared together: a sum of money can leave 64 bits.
                 let column = rows.column(name);
                 let (high, low) = (format!("sum({column} >> 32)"), format!("sum({column} & 4294967295)"));
-                statement.push(&format!(
-                    "(ifnull({high} + ({low} >> 32),0),ifnull({low} & 4294967295,0)) {operator} ("
-                ));
+                statement
+                    .push(&format!("(ifnull({high} + ({low} >> 32),0),ifnull({low} & 4294967295,0)) {operator} ("));
                 statement.bind_integer(operand >> 32).push(",").bind_integer(operand & 0xffff_ffff).push(")");
             }
         }
@@ -364,7 +363,8 @@ pub(crate) fn member(prefix: &str, name: &str, key: &str, kind: FieldKind) -> St
             format!("CASE WHEN {a_type} = 'integer' AND typeof({value}) = 'integer' THEN {value} END")
         }
         FieldKind::Number => format!(
-            "CASE WHEN {a_type} IN ('integer','real') AND abs({value}) <= 1.7976931348623157e308 \
+            "CASE WHEN {a_type} IN ('integer','real') \
+             AND CAST({value} AS REAL) BETWEEN -1.7976931348623157e308 AND 1.7976931348623157e308 \
              THEN CAST({value} AS REAL) END"
         ),
         FieldKind::Money => {

@@ -62,18 +62,18 @@ pub(crate) fn starting(path: &Path, error: sqlx::Error) -> StoreError {
             "{path} is locked by another program: stop it (or let it finish) and start again; nothing was changed"
         ),
         Some(FULL) => format!("the disk of {path} is full: free some space and start again; nothing was changed"),
-        Some(READ_ONLY) => format!(
-            "{path} cannot be written: give the program's user write permission to the file and its folder"
-        ),
-        Some(CANNOT_OPEN) => format!(
-            "{path} cannot be opened: check that the folder exists and that the program's user may write to it"
-        ),
+        Some(READ_ONLY) => {
+            format!("{path} cannot be written: give the program's user write permission to the file and its folder")
+        }
+        Some(CANNOT_OPEN) => {
+            format!("{path} cannot be opened: check that the folder exists and that the program's user may write to it")
+        }
         Some(INPUT_OUTPUT) => {
             format!("the disk of {path} answers with errors: check the disk, then start again or restore a backup")
         }
-        Some(CORRUPT) => format!(
-            "{path} is damaged and was left as it is: put it aside and restore the last backup in its place"
-        ),
+        Some(CORRUPT) => {
+            format!("{path} is damaged and was left as it is: put it aside and restore the last backup in its place")
+        }
         Some(NOT_A_DATABASE) => not_a_database(&path),
         Some(NO_MEMORY) => format!("the machine has too little memory to open {path}"),
         _ => return StoreError::engine(error),

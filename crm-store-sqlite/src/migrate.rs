@@ -229,7 +229,8 @@ impl Run<'_> {
             .collect();
         let table = &layout.table;
         let count = self.all(Statement::new(&format!("SELECT count(*) FROM {table}"))).await?;
-        let total = count.first().map_or(Ok(0), |row| row.try_get_unchecked::<i64, _>(0)).map_err(StoreError::engine)?;
+        let total =
+            count.first().map_or(Ok(0), |row| row.try_get_unchecked::<i64, _>(0)).map_err(StoreError::engine)?;
         let total = u64::try_from(total).unwrap_or(0);
         let mut done = 0;
         let mut last = i64::MIN;

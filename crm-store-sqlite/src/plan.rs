@@ -6,11 +6,13 @@
 //! until the page is full. With one sort key there are at most two: the rest of the missing values and the present
 //! ones.
 
-use crm_core::store::{
-    Comparison, FieldKind, FieldRef, Filter, Position, Query, Sort, StoreResult, Value, fold::fold,
-};
+use crm_core::store::{Comparison, FieldKind, FieldRef, Filter, Position, Query, Sort, StoreResult, Value, fold::fold};
 
-use crate::{compile::Rows, layout::Layout, statement::{Statement, identifier}};
+use crate::{
+    compile::Rows,
+    layout::Layout,
+    statement::{Statement, identifier},
+};
 
 /// One key of an order.
 struct Key {
@@ -27,7 +29,11 @@ enum Bound {
     Missing(String),
     Present(String),
     /// The expressions, as a tuple, lie after the values.
-    After { expressions: Vec<String>, values: Vec<Value>, descending: bool },
+    After {
+        expressions: Vec<String>,
+        values: Vec<Value>,
+        descending: bool,
+    },
 }
 
 /// An order ready to be written.

@@ -139,10 +139,10 @@ pub(crate) fn stream<'a>(
         by_id(store, scope, collection, query)
     } else {
         match sorted(store, scope, collection, &query) {
-            Ok(receiver) => stream::unfold(receiver, |mut receiver| async move {
-                receiver.recv().await.map(|row| (row, receiver))
-            })
-            .boxed(),
+            Ok(receiver) => {
+                stream::unfold(receiver, |mut receiver| async move { receiver.recv().await.map(|row| (row, receiver)) })
+                    .boxed()
+            }
             Err(error) => stream::iter([Err(error)]).boxed(),
         }
     }

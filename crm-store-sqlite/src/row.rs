@@ -16,10 +16,6 @@ use uuid::Uuid;
 
 use crate::failure;
 
-/// Stands between the folded elements of a list, and in nothing that is searched: the last of the noncharacters,
-/// which no text of people holds.
-pub(crate) const SEPARATOR: char = '\u{10ffff}';
-
 /// Reads the fields of a collection, which are the first columns, in order.
 pub(crate) fn decode(fields: &[Field], row: &SqliteRow) -> StoreResult<Row> {
     let mut values = Vec::with_capacity(fields.len());
@@ -67,7 +63,7 @@ pub(crate) fn integer(row: &SqliteRow, column: usize) -> StoreResult<i64> {
 pub(crate) enum Shadow {
     /// The folded text.
     Text,
-    /// The folded elements of a list, [`SEPARATOR`] between them.
+    /// The folded elements of a list, as a JSON array.
     Elements,
     /// A JSON object with the folded form of every custom text, and in ten-thousandths every custom number that is
     /// an amount of money.
@@ -80,8 +76,8 @@ impl Shadow {
         match (self, value) {
             (Self::Text, Value::Text(text)) => Some(fold(text)),
             (Self::Elements, Value::TextList(elements)) => {
-                let folded: Vec<String> = elements.iter().map(|element| fold(element)).collect();
-                Some(folded.join(SEPARATOR.encode_utf8(&mut [0; 4])))
+                let folded: Vec<serde_json::Value> = elements.iter().map(|element| fold(element).into()).collect();
+                Some(serde_json::Value::Array(folded).to_string())
             }
             (Self::Members, Value::Json(json)) => Some(members(json.as_str())),
             _ => None,
@@ -132,7 +128,7 @@ mod tests {
         assert_eq!(Shadow::Text.of(&Value::Text("José".into())).as_deref(), Some("jose"));
         assert_eq!(
             Shadow::Elements.of(&Value::TextList(vec!["Ä".into(), "b".into()])).as_deref(),
-            Some("a\u{10ffff}b")
+            Some("[\"a\",\"b\"]")
         );
         let json = Json::from_trusted("{\"a\":\"ÀB\",\"n\":12.5,\"many\":0.00001,\"yes\":true,\"\":\"X\"}");
         assert_eq!(Shadow::Members.of(&Value::Json(json)).as_deref(), Some("{\"\":\"x\",\"a\":\"ab\",\"n\":125000}"));

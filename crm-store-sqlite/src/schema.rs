@@ -4,7 +4,6 @@ use crm_core::store::{Field, FieldKind, Money};
 
 use crate::{
     layout::{ElementColumn, ElementTable, Layout, sort_columns},
-    row::SEPARATOR,
     statement::{identifier, literal},
 };
 
@@ -49,9 +48,11 @@ pub(crate) fn table(layout: &Layout) -> Item {
 
 /// The name and place of each shadow.
 pub(crate) fn shadow_columns(layout: &Layout) -> impl Iterator<Item = (String, usize)> {
-    layout.shadows.iter().enumerate().map(|(place, (position, _))| {
-        (crate::layout::shadow_name(&layout.collection.fields[*position]), place)
-    })
+    layout
+        .shadows
+        .iter()
+        .enumerate()
+        .map(|(place, (position, _))| (crate::layout::shadow_name(&layout.collection.fields[*position]), place))
 }
 
 /// The definition of a field's column.
@@ -225,8 +226,7 @@ fn search(layout: &Layout, name: String) -> Derived {
     let fields: Vec<&Field> =
         layout.collection.search.iter().filter_map(|name| layout.collection.field(name)).collect();
     let names: Vec<String> = fields.iter().map(|field| identifier(field.name)).collect();
-    let folded: Vec<String> =
-        fields.iter().map(|field| identifier(&crate::layout::shadow_name(field))).collect();
+    let folded: Vec<String> = fields.iter().map(|field| identifier(&crate::layout::shadow_name(field))).collect();
     // Trigrams without their places: what is found is verified, so where in a text a trigram stands is not needed.
     let sql = format!(
         "CREATE VIRTUAL TABLE {table} USING fts5({}, content='', contentless_delete=1, detail=none, \
@@ -234,8 +234,11 @@ fn search(layout: &Layout, name: String) -> Derived {
         names.join(", ")
     );
     let values = |of: &str| {
-        let values: Vec<String> = folded.iter().map(|column| format!("{of}{column}")).collect();
-        values.join(",")
+        let values = fields.iter().zip(&folded).map(|(field, column)| match field.kind {
+            FieldKind::TextList => format!("(SELECT group_concat(value, char(10)) FROM json_each({of}{column}))"),
+            _ => format!("{of}{column}"),
+        });
+        values.collect::<Vec<_>>().join(",")
     };
     let insert = format!("INSERT INTO {table} (rowid,{}) VALUES (new.\"row\",{})", names.join(","), values("new."));
     let remove = format!("DELETE FROM {table} WHERE rowid = old.\"row\"");
@@ -261,18 +264,6 @@ fn triggers(layout: &Layout, derived: &str, watched: &[String], insert: &str, re
         trigger("update", format!("UPDATE OF {}", watched.join(",")), format!("{remove}; {insert};")),
         trigger("delete", "DELETE".to_owned(), format!("{remove};")),
     ]
-}
-
-/// The folded forms of all that is searched in a row, in one text in which no term can span two of them.
-pub(crate) fn searched_text(layout: &Layout, alias: &str) -> String {
-    let columns: Vec<String> = layout
-        .collection
-        .search
-        .iter()
-        .filter_map(|name| layout.collection.field(name))
-        .map(|field| format!("{alias}.{}", identifier(&crate::layout::shadow_name(field))))
-        .collect();
-    format!("concat_ws(char({}),{})", u32::from(SEPARATOR), columns.join(","))
 }
 
 /// The expressions of an index over a custom field: those that filters and orders compile to.

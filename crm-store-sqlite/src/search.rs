@@ -4,8 +4,6 @@ use crm_core::store::{FieldKind, fold::fold};
 
 use crate::{
     layout::{Layout, shadow_name},
-    row::SEPARATOR,
-    schema,
     statement::{Statement, identifier},
 };
 
@@ -33,7 +31,7 @@ pub(crate) fn push_terms(statement: &mut Statement, layout: &Layout, alias: &str
                 if place > 0 {
                     statement.push(" AND ");
                 }
-                push_verification(statement, layout, alias, term);
+                push_verification(statement, layout, alias, &term);
                 place += 1;
             }
             if place == 0 {
@@ -44,25 +42,25 @@ pub(crate) fn push_terms(statement: &mut Statement, layout: &Layout, alias: &str
     statement.push(")");
 }
 
-fn push_verification(statement: &mut Statement, layout: &Layout, alias: &str, term: String) {
-    if term.is_empty() {
-        // What folds to nothing is part of whatever there is.
-        let present: Vec<String> = layout
-            .collection
-            .search
-            .iter()
-            .filter_map(|name| layout.collection.field(name))
-            .map(|field| match field.kind {
-                FieldKind::TextList => format!("json_array_length({alias}.{}) > 0", identifier(field.name)),
-                _ => format!("{alias}.{} IS NOT NULL", identifier(&shadow_name(field))),
-            })
-            .collect();
-        statement.push("(").push(&present.join(" OR ")).push(")");
-    } else if term.contains(SEPARATOR) {
-        statement.push("0");
-    } else {
-        statement.push("instr(").push(&schema::searched_text(layout, alias)).push(",").bind_text(term).push(") > 0");
+/// Writes that the folded term is in one of the fields, or in one element of a list.
+fn push_verification(statement: &mut Statement, layout: &Layout, alias: &str, term: &str) {
+    let fields = layout.collection.search.iter().filter_map(|name| layout.collection.field(name));
+    statement.push("(");
+    for (place, field) in fields.enumerate() {
+        statement.push(if place > 0 { " OR " } else { "" });
+        let folded = format!("{alias}.{}", identifier(&shadow_name(field)));
+        if field.kind == FieldKind::TextList {
+            // The term as JSON writes it is in the text of every list that has it, which is quickly seen.
+            let quoted = serde_json::Value::from(term).to_string();
+            let inner = quoted.get(1..quoted.len() - 1).unwrap_or_default();
+            statement.push("(instr(").push(&folded).push(",").bind_text(inner.to_owned());
+            statement.push(") > 0 AND EXISTS (SELECT 1 FROM json_each(").push(&folded).push(") WHERE instr(value,");
+            statement.bind_text(term.to_owned()).push(") > 0))");
+        } else {
+            statement.push("instr(").push(&folded).push(",").bind_text(term.to_owned()).push(") > 0");
+        }
     }
+    statement.push(")");
 }
 
 /// Distinct trigrams of a folded term, spread over its length, quoted for FTS5. A term of less than three characters

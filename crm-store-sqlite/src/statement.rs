@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use crm_core::store::Value;
-use sqlx::{Arguments as _, AssertSqlSafe, Encode, Sqlite, Type, error::BoxDynError, query::Query, sqlite::SqliteArguments};
+use sqlx::{
+    Arguments as _, AssertSqlSafe, Encode, Sqlite, Type, error::BoxDynError, query::Query, sqlite::SqliteArguments,
+};
 use uuid::Uuid;
 
 /// One or several SQL statements with the arguments of their `?`, in order.
@@ -76,11 +78,6 @@ impl Statement {
             Value::TextList(value) => self.bind(serde_json::Value::from(value.as_slice()).to_string()),
             Value::Json(value) => self.bind(value.as_str().to_owned()),
         }
-    }
-
-    #[cfg(test)]
-    pub(crate) fn text(&self) -> &str {
-        &self.text
     }
 
     /// As a query that stays prepared.

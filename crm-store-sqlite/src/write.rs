@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crm_core::store::{
-    Assignment, Change, Collection, FieldKind, Filter, Outcome, Query, Row, Scope, Sort, StoreError, StoreResult, Value,
-    WhenUnmet,
+    Assignment, Change, Collection, FieldKind, Filter, Outcome, Query, Row, Scope, Sort, StoreError, StoreResult,
+    Value, WhenUnmet,
     evaluate::{check_change, check_claim, visible_organization},
     head,
 };
