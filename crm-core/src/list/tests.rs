@@ -92,6 +92,8 @@ fn read_json(body: &str) -> Result<ListRequest, FieldErrors> {
 #[case(&[("tags[nin]", "vip")], "tags has none of \"vip\"")]
 #[case(&[("createdAt[gt]", "2026-01-01")], "created at is after 2026-01-01T00:00:00.000Z")]
 #[case(&[("created_at[gte]", "now-30d")], "created at is at or after 30 days ago")]
+#[case(&[("created_at[lt]", "now 2h")], "created at is before 2 hours from now")]
+#[case(&[("created_at[lt]", "2026-01-31T09:30:00 05:30")], "created at is before 2026-01-31T04:00:00.000Z")]
 #[case(&[("email[exists]", "false")], "email is not known")]
 #[case(&[("custom.homeTown", "Pune")], "homeTown is \"Pune\"")]
 #[case(&[("custom.city[ne]", "Pune"), ("name[contains]", "an")], "city is not \"Pune\" and name contains \"an\"")]

@@ -218,6 +218,8 @@ impl Operand {
             RuleType::Integer | RuleType::Days => Value::Integer(integer(text)?),
             RuleType::Number => Value::Number(number(text)?),
             RuleType::Money => Value::Money(money(text)?),
+            // A plus sign that was not percent-encoded arrives as a space.
+            RuleType::Timestamp | RuleType::Date => return Self::of_words(field, operator, text.replace(' ', "+")),
             _ => return Self::of_words(field, operator, text.to_owned()),
         }))
     }
@@ -245,14 +247,12 @@ impl Operand {
     }
 }
 
-/// The text in normal form C, in the stored form and among the options, where the operator asks for a whole value.
+/// The text in normal form C, in the stored form and among the options, unless the operator asks for a part of it.
 fn words(field: &CatalogField, operator: Operator, text: String) -> Result<String, Refusal> {
     use unicode_normalization::UnicodeNormalization as _;
     let text: String = if text.is_ascii() { text } else { text.nfc().collect() };
-    let whole = operator.comparison().is_some()
-        || matches!(operator, Operator::In | Operator::NotIn)
-        || matches!(field.kind, RuleType::List) && operator == Operator::Contains;
-    if !whole {
+    let part = matches!(operator, Operator::Contains | Operator::StartsWith) && field.kind == RuleType::Text;
+    if part {
         if text.is_empty() {
             return Err(("REQUIRED", "must not be empty".to_owned()));
         }

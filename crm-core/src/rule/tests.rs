@@ -583,3 +583,19 @@ fn a_related_filter_asks_only_what_stores_take() {
     let RelatedFilter { key, value, .. } = *related;
     assert_eq!((key, value), ("shopper_id", Value::Integer(2)));
 }
+
+#[test]
+fn the_documented_rules_are_rules() {
+    let document = include_str!("../../../docs/rules.md");
+    let examples: Vec<&str> = document.split("```json\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert!(examples.len() >= 2);
+    for example in examples {
+        Rule::parse(example, &catalog(), "rules_json").unwrap_or_else(|errors| panic!("{example}: {errors}"));
+    }
+    for (condition, expected) in [(">", false), ("<=", false), ("==", false), ("!=", true), ("exists", false)] {
+        let value = if condition == "exists" { json!(true) } else { json!(40) };
+        let unknown = Shopper { custom: Json::from_trusted("{}"), ..shopper() };
+        let rule = json!({"field": "custom.size", "op": condition, "value": value});
+        assert_eq!(holds(&rule, &unknown), expected, "{rule}");
+    }
+}
