@@ -135,9 +135,7 @@ fn decode<T: Record>(row: Row) -> Result<T> {
 }
 
 fn position<T: Record>(row: &Row, query: &Query) -> Position {
-    let keys =
-        query.sort.iter().map(|sort| evaluate::field_value(T::COLLECTION, &sort.field, row).into_owned()).collect();
-    Position { keys, id: row.id() }
+    evaluate::position(T::COLLECTION, &query.sort, row)
 }
 
 impl Position {

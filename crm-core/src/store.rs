@@ -78,7 +78,7 @@ pub trait Store: Send + Sync + 'static {
     /// read-only, full, locked or corrupt.
     async fn migrate(&self, collections: &'static [&'static Collection], progress: Progress<'_>) -> StoreResult<()>;
 
-    /// The rows with these ids that exist in the scope, in the order of `ids`, missing ones left out.
+    /// The rows with these ids that exist in the scope, in the order of `ids`, missing ones left out. The ids differ.
     async fn get(&self, scope: Scope, collection: &'static Collection, ids: &[Uuid]) -> StoreResult<Vec<Row>>;
 
     /// One page of the rows that match.

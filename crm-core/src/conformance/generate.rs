@@ -222,7 +222,7 @@ fn day() -> BoxedStrategy<jiff::civil::Date> {
     .boxed()
 }
 
-/// A UUIDv7 of the seed.
+/// A UUID of version 7 made of the seed.
 pub(super) fn id(seed: u128) -> Uuid {
     uuid::Builder::from_u128(seed)
         .with_variant(uuid::Variant::RFC4122)

@@ -21,7 +21,7 @@ static FEWER: &[&Collection] = &[&KEYED];
 /// Migrating again changes nothing, and the store says that it is well.
 ///
 /// # Errors
-/// [`Failure`] where the store differs.
+/// [`Failure`](super::Failure) where the store differs.
 pub async fn migrations_repeat(opener: &impl Opener) -> CheckResult {
     let fixture = Fixture::new(opener, 50, 20, Numbers::Any).await?;
     fixture.store.health().await?;
@@ -38,7 +38,7 @@ pub async fn migrations_repeat(opener: &impl Opener) -> CheckResult {
 /// What was committed is there after the store was closed and opened again. Passes where the opener cannot do that.
 ///
 /// # Errors
-/// [`Failure`] where something is missing.
+/// [`Failure`](super::Failure) where something is missing.
 pub async fn commits_survive_reopening(opener: &impl Opener) -> CheckResult {
     let Fixture { store, things, parts } = Fixture::new(opener, 51, 20, Numbers::Any).await?;
     let index = CustomIndex { collection: &THINGS, field: "fields", key: "plain".to_owned(), kind: FieldKind::Text };
@@ -102,7 +102,7 @@ fn misfits() -> Vec<Filter> {
 /// and never a fault of the engine.
 ///
 /// # Errors
-/// [`Failure`] where the store accepts one, or fails otherwise.
+/// [`Failure`](super::Failure) where the store accepts one, or fails otherwise.
 pub async fn misuse_is_refused(opener: &impl Opener) -> CheckResult {
     let store = open(opener).await?;
     let ours = scope(OURS);

@@ -1,6 +1,13 @@
 //! Many tasks at once.
 
-use std::{collections::BTreeMap, future::Future};
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use tokio::task::JoinSet;
 use uuid::Uuid;
@@ -134,30 +141,41 @@ pub async fn increments_are_not_lost(opener: &impl Opener) -> CheckResult {
 /// # Errors
 /// [`Failure`] where somebody does.
 pub async fn readers_see_whole_commits(opener: &impl Opener) -> CheckResult {
+    /// Commits that the reader sees come and go: before them the writer may not have begun.
+    const SEEN: usize = 40;
+
     let store = open(opener).await?;
     insert(&store, OURS, &KEYED, (0..4).map(|seed| keyed_row(OURS, seed)).collect()).await?;
-    let writer = store.clone();
-    let mut writing = tokio::spawn(async move {
-        for round in 1..80 {
+    let (writer, done) = (store.clone(), Arc::new(AtomicBool::new(false)));
+    let read_enough = Arc::clone(&done);
+    let writing = tokio::spawn(async move {
+        let mut round = 0;
+        while !read_enough.load(Ordering::Relaxed) {
+            round += 1;
             let changes = (0..4).map(|seed| update(seed, vec![Assignment::Set(keyed::AMOUNT, Value::Integer(round))]));
             writer.commit(scope(OURS), changes.collect()).await?;
+            tokio::task::yield_now().await;
         }
         StoreResult::Ok(())
     });
-    loop {
-        let done = writing.is_finished();
-        let amounts: Vec<Value> = all_rows(&store, scope(OURS), &KEYED)
-            .await?
-            .into_iter()
-            .map(|mut row| row.0.swap_remove(keyed::AMOUNT))
-            .collect();
-        ensure!(amounts.len() == 4 && amounts.iter().all(|it| *it == amounts[0]), "half a commit is seen: {amounts:?}");
-        if done {
-            break;
+    let mut seen = Vec::new();
+    let mut checked = Ok(());
+    while checked.is_ok() && seen.len() < SEEN && !writing.is_finished() {
+        let rows = all_rows(&store, scope(OURS), &KEYED).await?;
+        let amounts: Vec<Value> = rows.into_iter().map(|mut row| row.0.swap_remove(keyed::AMOUNT)).collect();
+        checked = ensure_alike(&amounts);
+        if seen.last() != amounts.first() {
+            seen.extend(amounts.into_iter().next());
         }
         tokio::task::yield_now().await;
     }
-    (&mut writing).await.map_err(|error| Failure::new(format!("the writer ended badly: {error}")))??;
+    done.store(true, Ordering::Relaxed);
+    writing.await.map_err(|error| Failure::new(format!("the writer ended badly: {error}")))??;
+    checked
+}
+
+fn ensure_alike(amounts: &[Value]) -> CheckResult {
+    ensure!(amounts.len() == 4 && amounts.iter().all(|it| *it == amounts[0]), "half a commit is seen: {amounts:?}");
     Ok(())
 }
 

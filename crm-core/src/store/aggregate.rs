@@ -6,7 +6,7 @@ use crate::time::Timestamp;
 pub struct Aggregation {
     /// Which records.
     pub filter: Filter,
-    /// What they are grouped by; one group of all where empty.
+    /// What they are grouped by; one group of all where empty, also where nothing matches.
     pub groups: Vec<Group>,
     /// What is measured.
     pub measures: Vec<Measure>,
@@ -15,7 +15,7 @@ pub struct Aggregation {
 /// What records are grouped by.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Group {
-    /// The value of a field, missing being a group of its own. A list of text puts the record into the group of
+    /// The value of a field, missing being a group of its own (and the first; texts follow by code point). A list of text puts the record into the group of
     /// each of its distinct elements, and into none where it is empty. Not for JSON.
     Field(FieldRef),
     /// The half-open interval of time between neighbouring bounds; records outside are left out. The group's
@@ -46,7 +46,7 @@ pub enum Measure {
         /// 0 to 1000: the rank is `max(1, ceil(per_mille / 1000 × n))`.
         per_mille: u16,
     },
-    /// How many distinct values.
+    /// How many distinct values. Not for lists and JSON; nor are the smallest and largest.
     Distinct(FieldRef),
 }
 

@@ -2,7 +2,8 @@ use uuid::Uuid;
 
 use super::{Collection, Filter, Row, Value};
 
-/// What a write does to one field, named by its place in the collection.
+/// What a write does to one field, named by its place in the collection. A change assigns each field at most once, and
+/// never the id, the version or a tenant's organization.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Assignment {
     /// Sets the field.
@@ -23,14 +24,16 @@ pub enum WhenUnmet {
 /// One step of a commit. The store bumps `version` on every row it changes; other fields change only as told.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Change {
-    /// Adds rows. Their version is 1 and their organization the scope's.
+    /// Adds rows. Their version becomes 1, whatever the row says. A tenant's row names the organization of the scope,
+    /// else it is [`super::StoreError::OutOfScope`]; the installation's keep the one that they name.
     Insert {
         /// Where.
         collection: &'static Collection,
         /// What.
         rows: Vec<Row>,
     },
-    /// Changes one record. One that is not there is [`super::StoreError::NotFound`].
+    /// Changes one record. Looked at in this order: whether it is there ([`super::StoreError::NotFound`]), its version,
+    /// the condition.
     Update {
         /// Where.
         collection: &'static Collection,
@@ -52,7 +55,7 @@ pub enum Change {
         /// The version it must have; another is [`super::StoreError::VersionConflict`].
         expected_version: Option<i64>,
     },
-    /// Changes every record that matches.
+    /// Changes every record that matches before the change, once each. Unique keys may be checked record by record.
     UpdateWhere {
         /// Where.
         collection: &'static Collection,

@@ -9,6 +9,8 @@ mod aggregate;
 mod assign;
 mod check;
 mod compare;
+#[cfg(test)]
+mod example;
 mod filter;
 mod member;
 mod order;

@@ -9,9 +9,18 @@ pub struct FieldRef {
     pub name: Cow<'static, str>,
     /// The member of the JSON, for a custom field.
     pub key: Option<String>,
-    /// What the values are. For a custom field, how its JSON is read: `Integer` and `Number` from JSON numbers,
-    /// `Money` from JSON numbers too (exactly), `Timestamp` from integers (ms since 1970), `Date` and `Text` from
-    /// strings, `TextList` from arrays of strings. JSON of another type counts as missing.
+    /// What the values are. For a custom field, how its JSON is read:
+    ///
+    /// - `Bool` from `true` and `false`;
+    /// - `Integer` from numbers written without fraction and exponent that fit 64 bits;
+    /// - `Number` from any number, an integer being read as the nearest double;
+    /// - `Money` from any number whose digits are an amount, exactly;
+    /// - `Timestamp` from integers, milliseconds since 1970, in range;
+    /// - `Date` from strings of the form `YYYY-MM-DD` that are days of the years 0001 to 9999;
+    /// - `Text` from strings, `TextList` from arrays of strings only;
+    /// - `Json` from anything but `null`, only to ask whether it is there.
+    ///
+    /// JSON of another type counts as missing. No custom field is an `Id`.
     pub kind: FieldKind,
 }
 
@@ -90,7 +99,8 @@ pub enum Filter {
         /// The field.
         field: FieldRef,
     },
-    /// Every term, folded, is in the folded form of some searchable field (some element of a list).
+    /// Every term, folded, is in the folded form of some searchable field (some element of a list), each term in
+    /// whichever field. No terms match every record.
     Search {
         /// The terms, not yet folded, none empty.
         terms: Vec<String>,

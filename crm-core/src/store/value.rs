@@ -21,7 +21,7 @@ pub enum FieldKind {
     Text,
     /// An instant to the millisecond.
     Timestamp,
-    /// A day of the calendar, without a time or zone.
+    /// A day of the calendar in the years 1 to 9999, without a time or zone.
     Date,
     /// A UUID.
     Id,

@@ -101,3 +101,126 @@ fn measured(collection: &'static Collection, measure: &Measure, rows: &[&Row]) -
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::{super::example::*, *};
+    use crate::{store::Filter, time::Timestamp};
+
+    fn measures(rows: &[Row], measures: Vec<Measure>) -> Vec<Measured> {
+        let aggregation = Aggregation { filter: Filter::ALL, groups: Vec::new(), measures };
+        let mut answer = aggregate(&EXAMPLE, &aggregation, rows);
+        assert_eq!(answer.len(), 1);
+        answer.remove(0).measures
+    }
+
+    fn groups(rows: &[Row], groups: Vec<Group>) -> Vec<(Vec<Value>, u64)> {
+        let aggregation = Aggregation { filter: Filter::ALL, groups, measures: vec![Measure::Count] };
+        let count = |row: AggregateRow| match row.measures[..] {
+            [Measured::Count(count)] => (row.groups, count),
+            _ => panic!("{row:?}"),
+        };
+        aggregate(&EXAMPLE, &aggregation, rows).into_iter().map(count).collect()
+    }
+
+    #[test]
+    fn measures_leave_missing_values_out() {
+        let rows = [
+            row(1, [(PRICE, money(i64::from(i32::MAX))), (COUNT, Value::Integer(i64::MAX)), (NAME, text("b"))]),
+            row(2, [(PRICE, money(-5)), (COUNT, Value::Integer(i64::MAX)), (NAME, text("B"))]),
+            row(3, [(RATIO, Value::Number(0.5)), (NAME, text("b"))]),
+        ];
+        let expected = vec![
+            Measured::Count(3),
+            Measured::ExactSum { sum: i128::from(i32::MAX) - 5, count: 2 },
+            Measured::ExactSum { sum: 2 * i128::from(i64::MAX), count: 2 },
+            Measured::NumberSum { sum: 0.5, count: 1 },
+            Measured::Value(text("B")),
+            Measured::Value(text("b")),
+            Measured::Count(2),
+        ];
+        let wanted = vec![
+            Measure::Count,
+            Measure::Sum(declared(PRICE)),
+            Measure::Sum(declared(COUNT)),
+            Measure::Sum(declared(RATIO)),
+            Measure::Minimum(declared(NAME)),
+            Measure::Maximum(declared(NAME)),
+            Measure::Distinct(declared(NAME)),
+        ];
+        assert_eq!(measures(&rows, wanted), expected);
+    }
+
+    #[test]
+    fn nothing_is_measured_as_nothing() {
+        let wanted = vec![
+            Measure::Count,
+            Measure::Sum(declared(PRICE)),
+            Measure::Sum(declared(RATIO)),
+            Measure::Minimum(declared(NAME)),
+            Measure::Percentile { field: declared(COUNT), per_mille: 500 },
+            Measure::Distinct(declared(NAME)),
+        ];
+        let expected = vec![
+            Measured::Count(0),
+            Measured::ExactSum { sum: 0, count: 0 },
+            Measured::NumberSum { sum: 0.0, count: 0 },
+            Measured::Value(Value::Null),
+            Measured::Value(Value::Null),
+            Measured::Count(0),
+        ];
+        assert_eq!(measures(&[], wanted), expected);
+        assert_eq!(groups(&[], vec![Group::Field(declared(NAME))]), Vec::new());
+    }
+
+    #[rstest]
+    #[case(0, 10)]
+    #[case(1, 10)]
+    #[case(200, 10)]
+    #[case(201, 20)]
+    #[case(500, 30)]
+    #[case(900, 50)]
+    #[case(1000, 50)]
+    fn percentiles_are_of_the_nearest_rank(#[case] per_mille: u16, #[case] expected: i64) {
+        let rows = [50, 20, 40, 10, 30].map(|count| row(1, [(COUNT, Value::Integer(count))]));
+        let percentile = Measure::Percentile { field: declared(COUNT), per_mille };
+        assert_eq!(measures(&rows, vec![percentile]), vec![Measured::Value(Value::Integer(expected))]);
+    }
+
+    #[test]
+    fn records_are_grouped_by_value_and_element() {
+        let rows = [
+            row(1, [(LABELS, list(&["b", "a", "b"])), (COUNT, Value::Integer(1))]),
+            row(2, [(LABELS, list(&["b"]))]),
+            row(3, [(LABELS, list(&[]))]),
+            row(4, []),
+        ];
+        assert_eq!(
+            groups(&rows, vec![Group::Field(declared(LABELS))]),
+            vec![(vec![text("a")], 1), (vec![text("b")], 2)]
+        );
+        assert_eq!(
+            groups(&rows, vec![Group::Field(declared(COUNT))]),
+            vec![(vec![Value::Null], 3), (vec![Value::Integer(1)], 1)]
+        );
+        let both = vec![Group::Field(declared(COUNT)), Group::Field(declared(LABELS))];
+        assert_eq!(
+            groups(&rows, both),
+            vec![
+                (vec![Value::Null, text("b")], 1),
+                (vec![Value::Integer(1), text("a")], 1),
+                (vec![Value::Integer(1), text("b")], 1),
+            ]
+        );
+    }
+
+    #[test]
+    fn intervals_are_half_open() {
+        let rows = [-1, 0, 9, 10, 19, 20].map(|at| row(1, [(SEEN_AT, instant(at))]));
+        let bounds = [0, 10, 20].map(|at| Timestamp::from_milliseconds(at).unwrap()).to_vec();
+        let interval = Group::Interval { field: declared(SEEN_AT), bounds };
+        assert_eq!(groups(&rows, vec![interval]), vec![(vec![instant(0)], 2), (vec![instant(10)], 2)]);
+    }
+}

@@ -36,3 +36,40 @@ fn add(value: &Value, addend: &Value) -> Option<Value> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::{super::example::*, *};
+
+    #[rstest]
+    #[case(COUNT, Value::Null, Value::Integer(2), Some(Value::Integer(2)))]
+    #[case(COUNT, Value::Integer(1), Value::Integer(-2), Some(Value::Integer(-1)))]
+    #[case(COUNT, Value::Integer(i64::MAX), Value::Integer(1), None)]
+    #[case(PRICE, money(1), money(2), Some(money(3)))]
+    #[case(PRICE, money(999_999_999_999_999_999), money(1), None)]
+    #[case(RATIO, Value::Number(0.5), Value::Number(0.25), Some(Value::Number(0.75)))]
+    #[case(RATIO, Value::Number(f64::MAX), Value::Number(f64::MAX), None)]
+    fn increments_add(
+        #[case] field: usize,
+        #[case] before: Value,
+        #[case] addend: Value,
+        #[case] expected: Option<Value>,
+    ) {
+        let mut changed = row(1, [(field, before)]);
+        let result = apply(&EXAMPLE, &[Assignment::Increment(field, addend)], &mut changed);
+        match expected {
+            Some(expected) => assert_eq!(changed.0[field], expected),
+            None => assert!(matches!(result, Err(StoreError::OutOfRange { collection: "example", .. }))),
+        }
+    }
+
+    #[test]
+    fn setting_replaces_and_leaves_the_version() {
+        let mut changed = row(1, [(NAME, text("a"))]);
+        apply(&EXAMPLE, &[Assignment::Set(NAME, Value::Null), Assignment::Set(COUNT, Value::Integer(1))], &mut changed)
+            .unwrap();
+        assert_eq!(changed, row(1, [(COUNT, Value::Integer(1))]));
+    }
+}
