@@ -7,6 +7,7 @@ use tokio::sync::Notify;
 use crate::{
     account::{AccountSettings, AccountState, Accounts, ApiKey, ApiKeys, LoginRecord, RefreshToken, Session, User},
     audit::{Audit, AuditEntry},
+    customer::{ContactPoint, Customer, CustomerGroup, Note},
     event::Event,
     field::{CustomField, FieldSets, Fields, UniqueValue},
     id::{RecordId, new_uuid},
@@ -280,6 +281,10 @@ pub const fn collections() -> &'static [&'static Collection] {
         Session::COLLECTION,
         RefreshToken::COLLECTION,
         ApiKey::COLLECTION,
+        Customer::COLLECTION,
+        ContactPoint::COLLECTION,
+        CustomerGroup::COLLECTION,
+        Note::COLLECTION,
     ];
     COLLECTIONS
 }

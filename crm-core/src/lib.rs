@@ -11,6 +11,7 @@ pub mod background;
 pub mod conformance;
 pub mod contact;
 pub mod crm;
+pub mod customer;
 pub mod error;
 pub mod event;
 pub mod field;

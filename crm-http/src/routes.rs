@@ -30,8 +30,13 @@
 //! ```
 
 mod audit;
+mod customer;
 mod documentation;
+mod group;
 mod health;
+mod note;
+pub(crate) mod parameters;
+mod tag;
 
 use utoipa_axum::router::OpenApiRouter;
 
@@ -40,7 +45,12 @@ use crate::state::AppState;
 
 /// The routes under `/api/v1`, and under `/api`. Each capability is one line.
 pub(crate) fn api() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new().merge(audit::routes())
+    OpenApiRouter::new()
+        .merge(audit::routes())
+        .merge(customer::routes())
+        .merge(group::routes())
+        .merge(tag::routes())
+        .merge(note::routes())
 }
 
 /// The routes outside of it.

@@ -306,8 +306,14 @@ impl FieldSet {
             .collect()
     }
 
+    /// Whether some field's values must differ from record to record.
+    #[must_use]
+    pub const fn has_unique(&self) -> bool {
+        self.unique
+    }
+
     /// The key of a field, archived or not.
-    pub(super) fn key_of(&self, id: CustomFieldId) -> Option<&str> {
+    pub(crate) fn key_of(&self, id: CustomFieldId) -> Option<&str> {
         self.entries.iter().find(|entry| entry.field.id == id).map(|entry| entry.field.key.as_str())
     }
 }

@@ -1,5 +1,10 @@
 use super::AppliesTo;
-use crate::{rule::Catalog, store::Collection};
+use crate::{
+    customer::{self, Customer},
+    record::Record as _,
+    rule::Catalog,
+    store::Collection,
+};
 
 /// The records that have custom fields of one kind.
 #[derive(Clone, Copy, Debug)]
@@ -16,7 +21,12 @@ impl AppliesTo {
     /// The records; nothing where there are none of the kind yet.
     pub(super) fn subject(self) -> Option<Subject> {
         match self {
-            Self::Customer | Self::Order | Self::Query => None,
+            Self::Customer => Some(Subject {
+                collection: Customer::COLLECTION,
+                column: Customer::custom.name(),
+                catalog: customer::declared_catalog,
+            }),
+            Self::Order | Self::Query => None,
         }
     }
 }

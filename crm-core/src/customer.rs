@@ -1,0 +1,52 @@
+//! Customers: whom the organization serves, how they are reached, and what staff notes about them.
+//!
+//! A [`Customer`] is one flat record. What makes two customers the same one, e-mails, phones and the login, is kept
+//! once more as [`ContactPoint`]s, whose unique key holds the duplicate rule when requests run at once. Whatever the
+//! door (create, upsert, replace, patch, batch, restore, the customer's own profile), a write takes the same way: it
+//! is loaded with a handful of reads, decided by plain functions, and committed once with its audit entry and its event.
+
+mod batch;
+mod catalog;
+mod consent;
+mod contact_point;
+mod decide;
+mod duplicate;
+mod group;
+mod group_service;
+mod input;
+mod list;
+mod metadata;
+mod note;
+mod note_service;
+mod record;
+#[cfg(feature = "openapi")]
+mod schema;
+mod service;
+mod shape;
+mod tag;
+mod write;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use self::catalog::declared_catalog;
+pub use self::{
+    batch::{
+        BatchError, BatchOptions, BatchReport, BatchResult, BatchStatus, CustomerPatches, MAX_ATOMIC, MAX_BATCH,
+        NewCustomers,
+    },
+    consent::{Consent, ConsentChange, Consents},
+    contact_point::{ContactKey, ContactKind, ContactPoint, ContactPointId, UnknownContactKind},
+    group::{
+        CountedGroup, CustomerGroup, CustomerGroupId, GroupMembers, MembershipChange, NewCustomerGroup,
+        ReplacedCustomerGroup,
+    },
+    input::{CustomerInput, MAX_CONTACTS, MAX_GROUPS, MAX_TAGS, NewCustomer, OwnProfileInput},
+    metadata::{MAX_METADATA_BYTES, MAX_METADATA_DEPTH, Metadata},
+    note::{EditedNote, MAX_NOTE_EDITS, NewNote, Note, NoteEdit, NoteEdits, NoteId, NoteWithEdits},
+    record::{Customer, CustomerStatus, DEFAULT_TYPES, UnknownStatus},
+    service::Customers,
+    shape::{CustomerShape, ShapedCustomer},
+    tag::{MergedTags, RenamedTag, TagChange, TagCount},
+    write::{Deed, WriteOptions, Written},
+};
