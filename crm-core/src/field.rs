@@ -20,6 +20,9 @@ mod value;
 mod values;
 mod work;
 
+#[cfg(test)]
+mod tests;
+
 pub(crate) use self::set::FieldSets;
 pub use self::{
     declaration::{ChangedCustomField, MAX_FIELDS, MAX_OPTIONS, NewCustomField},
