@@ -21,6 +21,7 @@ mod extract;
 mod health;
 mod json;
 mod listed;
+pub mod logging;
 mod metrics;
 mod openapi;
 mod options;
@@ -29,6 +30,7 @@ mod respond;
 mod router;
 mod routes;
 pub mod server;
+pub mod settings;
 mod state;
 
 pub use self::{

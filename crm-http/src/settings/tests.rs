@@ -1,0 +1,170 @@
+use std::fs;
+
+use crm_core::port::SeededRandom;
+
+use super::*;
+
+const STRONG: &str = "Vt0mOq3r1n9jKcB7xW5hZsYdLg2fUeAi";
+
+fn read(folder: &Path, environment: &[(&str, &str)]) -> Result<Settings, SettingsError> {
+    let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    Settings::read(folder, &environment, &SeededRandom::new(1))
+}
+
+fn of(environment: &[(&str, &str)]) -> Result<Settings, SettingsError> {
+    read(tempfile::tempdir().unwrap().path(), environment)
+}
+
+fn wrong(environment: &[(&str, &str)]) -> Vec<String> {
+    of(environment).unwrap_err().0.into_iter().map(|error| error.name).collect()
+}
+
+#[test]
+fn nothing_given_is_enough() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = read(folder.path(), &[("PATH", "/bin"), ("HOME", "/"), ("HOSTNAME", "x"), ("LANG", "C")]).unwrap();
+    assert_eq!((settings.host.as_str(), settings.port), ("127.0.0.1", 4000));
+    assert_eq!(settings.database, folder.path().join("crm-data/crm.db"));
+    assert_eq!(settings.registration, RegistrationMode::Open);
+    assert!(settings.development_tokens && !settings.is_https());
+    assert_eq!(settings.anonymous_limits.len(), 2);
+    assert!(folder.path().join("crm-data/secrets.json").is_file());
+}
+
+#[test]
+fn the_environment_wins_over_files() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("crm.toml"), "port = 1\nhost = \"a\"\njwt_expire = \"1h\"\n[health_check]\ntimeout = 7000\n")
+        .unwrap();
+    fs::write(folder.path().join(".env"), "PORT=2\nLOG_LEVEL=debug\n# a remark\nREDIS_URL=\n").unwrap();
+    let settings = read(folder.path(), &[("PORT", "3")]).unwrap();
+    assert_eq!((settings.port, settings.host.as_str(), settings.log_level.as_str()), (3, "a", "debug"));
+    assert_eq!(settings.access_lifetime, Duration::from_hours(1));
+    assert_eq!(settings.health_timeout, Duration::from_secs(7));
+    let settings = read(folder.path(), &[]).unwrap();
+    assert_eq!(settings.port, 2);
+    let settings = read(folder.path(), &[("NODE_ENV", "production")]).unwrap();
+    assert_eq!((settings.port, settings.log_format), (1, LogFormat::Json));
+}
+
+#[test]
+fn a_json_file_serves_too() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("config.local.json"), r#"{"PORT": 5, "allowed_origins": ["https://a.example", "https://b.example"]}"#)
+        .unwrap();
+    let settings = read(folder.path(), &[]).unwrap();
+    assert_eq!(settings.port, 5);
+    let list = ["https://a.example".to_owned(), "https://b.example".to_owned()];
+    assert_eq!(settings.allowed_origins, Origins::List(Arc::from(list)));
+}
+
+#[test]
+fn every_wrong_setting_is_named() {
+    assert_eq!(
+        wrong(&[("PORT", "no"), ("JWT_SECRET", "short"), ("RATE_LIMIT_IP", "many"), ("LOG_FORMAT", "xml")]),
+        ["LOG_FORMAT", "RATE_LIMIT_IP", "JWT_SECRET", "PORT"]
+    );
+    for (name, value) in [
+        ("APP_ENV", "live"),
+        ("API_VERSION", "v2"),
+        ("ALLOWED_ORIGINS", "https://a.example/path"),
+        ("CORS_ORIGIN", "rubbish"),
+        ("DATABASE_URL", "oracle:thin"),
+        ("DATABASE_URL", "postgres://localhost/crm"),
+        ("MONGO_URI", "mongodb://localhost"),
+        ("JWT_EXPIRES_IN", "soon"),
+        ("JWT_KEY_FILE", "nowhere.pem"),
+        ("SHUTDOWN_TIMEOUT", "-1"),
+        ("TRUSTED_PROXIES", "10.0.0.0/99"),
+        ("REGISTRATION", "maybe"),
+        ("DEFAULT_ORGANIZATION", "Shop"),
+        ("CONFIG_FILE", "nowhere.toml"),
+        ("LOG_LEVEL", "a=b=c"),
+        ("RATE_LIMIT_MAX_REQUEST", "5"),
+        ("DATABSE_URL", "sqlite:x.db"),
+        ("JWT_SECRETS", STRONG),
+        ("JWT_ISSUER", "x"),
+        ("SERVICE_API_KEY", "short"),
+    ] {
+        assert_eq!(wrong(&[(name, value)]), [name], "{name}={value}");
+    }
+    let error = of(&[("DATABASE_URL", "oracle://scott:tiger@x")]).unwrap_err().to_string();
+    assert!(error.contains("sqlite:") && !error.contains("tiger"), "{error}");
+}
+
+#[test]
+fn a_file_may_not_hold_what_is_no_setting() {
+    let folder = tempfile::tempdir().unwrap();
+    for (file, text, name) in [
+        ("crm.toml", "prot = 1", "prot"),
+        ("crm.toml", "colour = 1", "colour"),
+        ("crm.toml", "port = [", "CONFIG_FILE"),
+        (".env", "POTR=1", "POTR"),
+        (".env", "a line without a sign", ".env"),
+    ] {
+        let path = folder.path().join(file);
+        fs::write(&path, text).unwrap();
+        let errors = read(folder.path(), &[]).unwrap_err();
+        assert_eq!(errors.0.first().map(|error| error.name.as_str()), Some(name), "{errors}");
+        fs::remove_file(&path).unwrap();
+    }
+}
+
+#[test]
+fn production_refuses_what_is_weak() {
+    const PRODUCTION: (&str, &str) = ("NODE_ENV", "production");
+    assert!(of(&[PRODUCTION, ("JWT_SECRET", STRONG)]).is_ok());
+    for (name, value) in [
+        ("JWT_SECRET", "your-jwt-secret-your-jwt-secret-your-jwt-secret"),
+        ("ENCRYPTION_KEY", "change-me-change-me-change-me-change-me"),
+        ("SERVICE_API_KEY", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"),
+        ("ALLOWED_ORIGINS", "*"),
+        ("RATE_LIMIT_LOGIN", "off"),
+    ] {
+        assert_eq!(wrong(&[PRODUCTION, (name, value)]), [name], "{name}={value}");
+        assert!(of(&[(name, value)]).is_ok(), "{name}={value}");
+    }
+    let settings = of(&[PRODUCTION]).unwrap();
+    assert!(!settings.development_tokens && settings.is_https());
+    assert_eq!(settings.registration, RegistrationMode::Off);
+}
+
+#[test]
+fn two_names_of_one_setting_must_agree() {
+    assert!(of(&[("JWT_EXPIRE", "1h"), ("JWT_EXPIRES_IN", "1h")]).is_ok());
+    assert_eq!(wrong(&[("JWT_EXPIRE", "1h"), ("JWT_EXPIRES_IN", "2h")]).len(), 1);
+}
+
+#[test]
+fn settings_of_later_versions_are_accepted_and_say_so() {
+    let settings = of(&[("REDIS_URL", "redis://:hunter2@localhost"), ("WHATSAPP_TOKEN", "hunter2"), ("SMTP_HOST", "mail")])
+        .unwrap();
+    for name in ["REDIS_URL", "WHATSAPP_TOKEN", "SMTP_HOST"] {
+        let shown = settings.shown.iter().find(|shown| shown.name == name).unwrap();
+        assert!(shown.later, "{name}");
+    }
+    assert!(!format!("{settings:?}").contains("hunter2"));
+}
+
+#[test]
+fn limits_can_be_lifted() {
+    let settings =
+        of(&[("RATE_LIMIT_IP", "off"), ("RATE_LIMIT_LOGIN", "off"), ("RATE_LIMIT_MAX_REQUESTS", "off")]).unwrap();
+    assert!(settings.anonymous_limits.is_empty() && settings.login_limit.is_none() && settings.principal_limit.is_none());
+}
+
+#[test]
+fn secrets_are_never_shown() {
+    let settings = of(&[("JWT_SECRET", STRONG), ("ENCRYPTION_KEY", STRONG), ("SERVICE_API_KEY", STRONG)]).unwrap();
+    assert!(!format!("{settings:?}").contains(STRONG));
+}
+
+#[test]
+fn names_are_known_once() {
+    let mut names: Vec<&str> =
+        SETTINGS.iter().flat_map(|setting| std::iter::once(setting.name).chain(setting.aliases.iter().copied())).collect();
+    let count = names.len();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), count);
+}
