@@ -7,6 +7,7 @@ mod compression;
 mod cors;
 pub(crate) mod exchange;
 mod headers;
+pub(crate) mod limits;
 mod record;
 
 use std::{
@@ -29,7 +30,12 @@ use tower::{Layer, Service};
 use tracing::Instrument as _;
 
 use self::{client::client_address, exchange::Exchange};
-use crate::{extract::Pairs, problem::Problem, state::AppState};
+use crate::{
+    extract::{Pairs, shows_credentials},
+    problem::Problem,
+    router::ALIAS,
+    state::AppState,
+};
 
 /// The name of the request's id.
 pub(crate) const REQUEST_ID: &str = "x-request-id";
@@ -119,7 +125,7 @@ where
         if cors::is_preflight(&request) {
             return StatusCode::NO_CONTENT.into_response();
         }
-        if let Some(problem) = refused(&state, &request) {
+        if let Some(problem) = refused(&state, &asked, &exchange, &request) {
             return problem.into_response();
         }
         request.extensions_mut().insert(exchange.clone());
@@ -154,8 +160,18 @@ where
 }
 
 /// What is refused before any handler sees it.
-fn refused(state: &AppState, request: &Request) -> Option<Problem> {
+fn refused(state: &AppState, asked: &Asked, exchange: &Exchange, request: &Request) -> Option<Problem> {
     let uri = request.uri();
+    let route = asked.route.as_ref().map(MatchedPath::as_str);
+    // Who shows credentials is counted once they are known, where the route asks for them at all.
+    let anonymous = !shows_credentials(request.headers(), state.options().https)
+        || route.is_none_or(|route| state.is_public(asked.method.as_str(), route));
+    if anonymous
+        && uri.path().starts_with(ALIAS)
+        && let Err(problem) = limits::of_anybody(state, exchange)
+    {
+        return Some(problem);
+    }
     let length = uri.path_and_query().map_or(0, |text| text.as_str().len());
     if length > state.options().uri_limit {
         return Some(Problem::uri_too_long(state.options().uri_limit));
@@ -186,6 +202,7 @@ fn finish(state: &AppState, asked: &Asked, exchange: &Exchange, response: &mut R
         *response.body_mut() = if asked.method == Method::HEAD { Body::empty() } else { Body::from(body) };
     }
     let headers = response.headers_mut();
+    limits::apply(&exchange.notes().limits, headers);
     cors::apply(&state.options().allowed_origins, asked, headers);
     headers::apply(headers, state.options().https);
     if let Ok(request_id) = HeaderValue::from_str(exchange.request_id()) {

@@ -6,4 +6,10 @@ mod pairs;
 mod path;
 mod principal;
 
-pub(crate) use self::{body::Body, if_match::IfMatch, pairs::Pairs, path::Path};
+pub(crate) use self::{
+    body::Body,
+    if_match::IfMatch,
+    pairs::Pairs,
+    path::Path,
+    principal::{key_of, shows_credentials},
+};

@@ -16,6 +16,8 @@
 //! # }
 //! ```
 
+mod cookies;
+mod csrf;
 mod edge;
 mod extract;
 mod health;

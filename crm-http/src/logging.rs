@@ -107,7 +107,13 @@ fn escape_into(line: &mut String, text: &str) {
     }
 }
 
-fn json_line(now: &str, level: Level, target: &str, mut fields: Map<String, Value>, request_id: Option<String>) -> String {
+fn json_line(
+    now: &str,
+    level: Level,
+    target: &str,
+    mut fields: Map<String, Value>,
+    request_id: Option<String>,
+) -> String {
     let message = fields.remove("message").unwrap_or_default();
     let mut line = Map::new();
     line.insert("timestamp".to_owned(), Value::String(now.to_owned()));
@@ -180,6 +186,9 @@ mod tests {
     fn a_json_line_is_an_object() {
         let line = json_line("2026-01-31T09:30:00.123Z", Level::WARN, "crm_http", fields(), None);
         let line: Value = serde_json::from_str(&line).unwrap();
-        assert_eq!((&line["level"], &line["message"], &line["status"]), (&json!("WARN"), &json!("Hello\nthere"), &json!(200)));
+        assert_eq!(
+            (&line["level"], &line["message"], &line["status"]),
+            (&json!("WARN"), &json!("Hello\nthere"), &json!(200))
+        );
     }
 }

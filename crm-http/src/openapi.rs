@@ -4,6 +4,8 @@
 //! credentials, a spent quota, a fault) is added here, in one place, from what the operation shows: whether it has a
 //! body, a record in its path, a precondition, and whom it is for.
 
+use std::collections::HashMap;
+
 use serde_json::{Map, Value, json};
 use utoipa::openapi::{InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder};
 
@@ -73,6 +75,23 @@ pub(crate) fn complete(described: &OpenApi, base_url: Option<&str>) -> Value {
     extend(entry(components, "headers"), headers());
     extend(entry(components, "securitySchemes"), security_schemes());
     document
+}
+
+/// The methods of each route that are for anybody, under both addresses.
+pub(crate) fn public_routes(document: &Value) -> HashMap<String, Vec<String>> {
+    let mut public: HashMap<String, Vec<String>> = HashMap::new();
+    for (path, item) in document.get("paths").and_then(Value::as_object).into_iter().flatten() {
+        for (method, operation) in item.as_object().into_iter().flatten() {
+            if operation.get(PERMISSION).and_then(Value::as_str) == Some("public") {
+                let method = method.to_ascii_uppercase();
+                if let Some(rest) = path.strip_prefix(crate::router::API) {
+                    public.entry(format!("{}{rest}", crate::router::ALIAS)).or_default().push(method.clone());
+                }
+                public.entry(path.clone()).or_default().push(method);
+            }
+        }
+    }
+    public
 }
 
 fn is_method(name: &str) -> bool {

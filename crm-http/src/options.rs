@@ -1,5 +1,6 @@
 use std::{sync::Arc, time::Duration};
 
+use crm_core::limit::Policy;
 use ipnet::IpNet;
 use tokio_util::sync::CancellationToken;
 
@@ -12,6 +13,10 @@ pub struct RouterOptions {
     pub trusted_proxies: Arc<[IpNet]>,
     /// Whether clients come by HTTPS: tells browsers to stay with it, and makes cookies `Secure`.
     pub https: bool,
+    /// How many requests an address may make without signing in: all of these at once. None lifts it.
+    pub anonymous_limits: Vec<Policy>,
+    /// How many requests one user or key may make. Nothing lifts it.
+    pub principal_limit: Option<Policy>,
     /// The longest body of a request, in bytes.
     pub body_limit: usize,
     /// How long a body may take to arrive.
@@ -36,6 +41,11 @@ impl Default for RouterOptions {
             allowed_origins: Origins::none(),
             trusted_proxies: Arc::new([]),
             https: false,
+            anonymous_limits: vec![
+                Policy::new("anonymous", 100, Duration::from_mins(1)),
+                Policy::new("anonymous-2", 1000, Duration::from_hours(1)),
+            ],
+            principal_limit: Some(Policy::new("principal", 6000, Duration::from_mins(15))),
             body_limit: 1024 * 1024,
             body_timeout: Duration::from_secs(30),
             uri_limit: 16 * 1024,

@@ -181,7 +181,9 @@ impl From<Error> for Problem {
         let code = error.code();
         let status = match &error {
             Error::Invalid(_) => StatusCode::BAD_REQUEST,
-            Error::Unauthenticated(_) | Error::TokenExpired | Error::TokenRevoked => StatusCode::UNAUTHORIZED,
+            Error::Unauthenticated(_) | Error::TokenExpired | Error::TokenRevoked | Error::TotpRequired => {
+                StatusCode::UNAUTHORIZED
+            }
             Error::Forbidden(_) => StatusCode::FORBIDDEN,
             Error::NotFound(_) => StatusCode::NOT_FOUND,
             Error::Conflict(_) | Error::Duplicate { .. } | Error::InvalidState(_) => StatusCode::CONFLICT,
@@ -209,7 +211,7 @@ impl From<Error> for Problem {
                 tracing::warn!("Not available: {message}");
                 Self::unavailable(message, retry_after)
             }
-            Error::Unauthenticated(_) | Error::TokenExpired | Error::TokenRevoked => {
+            Error::Unauthenticated(_) | Error::TokenExpired | Error::TokenRevoked | Error::TotpRequired => {
                 Self::new(status, code, error.to_string())
                     .with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
             }

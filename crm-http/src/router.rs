@@ -7,7 +7,7 @@ use crate::{edge::EdgeLayer, openapi, options::RouterOptions, problem::Problem, 
 /// Where the documented routes stand.
 pub(crate) const API: &str = "/api/v1";
 /// Where they answer too.
-const ALIAS: &str = "/api";
+pub(crate) const ALIAS: &str = "/api";
 
 /// Every route of the CRM, to be served or mounted.
 ///
@@ -19,7 +19,7 @@ pub fn router(crm: Crm, options: RouterOptions) -> Router {
     let (routes, described) = described().split_for_parts();
     let (alias, _same) = routes::api().split_for_parts();
     let document = openapi::complete(&described, options.base_url.as_deref());
-    let state = AppState::new(crm, options);
+    let state = AppState::new(crm, options, openapi::public_routes(&document));
     routes
         .nest(ALIAS, alias)
         .merge(routes::documentation(&document))

@@ -18,13 +18,7 @@ use std::{
     time::Duration,
 };
 
-use crm_core::{
-    account::RegistrationMode,
-    id::OrganizationId,
-    limit::Policy,
-    port::Random,
-    secret::Secret,
-};
+use crm_core::{account::RegistrationMode, id::OrganizationId, limit::Policy, port::Random, secret::Secret};
 use ipnet::IpNet;
 
 pub use self::source::Source;
@@ -318,15 +312,11 @@ impl Reader<'_> {
         let given_jwt_secret = self.secret("JWT_SECRET", production);
         let given_encryption_key = self.secret("ENCRYPTION_KEY", production);
         let service_key = self.secret("SERVICE_API_KEY", production);
-        if jwt_key.is_none() && given_jwt_secret.is_none() && self.given("JWT_SECRET").is_some() {
-            return None;
-        }
         let settings = Settings {
             environment,
             host: self.values.text("HOST").unwrap_or("127.0.0.1").to_owned(),
-            port: self.read("PORT", 4000, |text| {
-                text.parse().map_err(|_| "must be a port between 0 and 65535".to_owned())
-            }),
+            port: self
+                .read("PORT", 4000, |text| text.parse().map_err(|_| "must be a port between 0 and 65535".to_owned())),
             base_url,
             allowed_origins,
             database,
@@ -360,7 +350,7 @@ impl Reader<'_> {
             ),
             trusted_proxies: self.read("TRUSTED_PROXIES", Arc::from([]), |text| parse::networks(text).map(Arc::from)),
             registration: self.read("REGISTRATION", default_registration, |text| {
-                text.parse().map_err(|error: crm_core::account::UnknownRegistrationMode| error.to_string())
+                text.parse().map_err(|_| "must be open, customer or off".to_owned())
             }),
             default_organization: self.read("DEFAULT_ORGANIZATION", None, |text| {
                 text.parse().map(Some).map_err(|_| "must be the id of an organization".to_owned())
@@ -415,7 +405,10 @@ impl Reader<'_> {
     fn secret(&mut self, name: &str, production: bool) -> Option<Secret<String>> {
         let text = self.values.text(name)?;
         if text.len() < secrets::SHORTEST {
-            self.wrong(name, format!("must have at least {} bytes, for example of: openssl rand -base64 32", secrets::SHORTEST));
+            self.wrong(
+                name,
+                format!("must have at least {} bytes, for example of: openssl rand -base64 32", secrets::SHORTEST),
+            );
             None
         } else if production && secrets::is_weak(text) {
             self.wrong(name, "is a sample or too simple; take one of: openssl rand -base64 32");

@@ -1,9 +1,9 @@
 //! What every handler has at hand.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use axum::extract::FromRef;
-use crm_core::Crm;
+use crm_core::{Crm, limit::Limiter};
 
 use crate::{health::Health, metrics::Metrics, options::RouterOptions};
 
@@ -17,12 +17,16 @@ struct Shared {
     options: RouterOptions,
     metrics: Metrics,
     health: Health,
+    limiter: Limiter,
+    /// The methods of each route that are for anybody.
+    public: HashMap<String, Vec<String>>,
 }
 
 impl AppState {
-    pub(crate) fn new(crm: Crm, options: RouterOptions) -> Self {
+    pub(crate) fn new(crm: Crm, options: RouterOptions, public: HashMap<String, Vec<String>>) -> Self {
         let health = Health::new(options.health_interval, options.health_timeout, crm.now());
-        Self(Arc::new(Shared { crm, options, metrics: Metrics::new(), health }))
+        let (metrics, limiter) = (Metrics::new(), Limiter::default());
+        Self(Arc::new(Shared { crm, options, metrics, health, limiter, public }))
     }
 
     pub(crate) fn crm(&self) -> &Crm {
@@ -35,6 +39,15 @@ impl AppState {
 
     pub(crate) fn metrics(&self) -> &Metrics {
         &self.0.metrics
+    }
+
+    pub(crate) fn limiter(&self) -> &Limiter {
+        &self.0.limiter
+    }
+
+    /// Whether a route is for anybody.
+    pub(crate) fn is_public(&self, method: &str, route: &str) -> bool {
+        self.0.public.get(route).is_some_and(|methods| methods.iter().any(|public| public == method))
     }
 
     pub(crate) fn health(&self) -> &Health {

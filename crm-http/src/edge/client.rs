@@ -1,6 +1,6 @@
 //! Where a request comes from.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 
 use axum::http::HeaderMap;
 use ipnet::IpNet;
@@ -34,14 +34,6 @@ fn parse_hop(hop: &str) -> Option<IpAddr> {
     Some(address.to_canonical())
 }
 
-/// The block that counts as one client: an IPv4 address, or the /64 that one IPv6 subscriber has to itself.
-pub(crate) fn client_block(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(address) => IpAddr::V4(address),
-        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -65,14 +57,6 @@ mod tests {
         assert_eq!(seen("10.0.0.1", &[]), "10.0.0.1");
         assert_eq!(seen("::ffff:10.0.0.1", &["[2001:db8::1]:443"]), "2001:db8::1");
         assert_eq!(seen("10.0.0.1", &["1.2.3.4:5678"]), "1.2.3.4");
-    }
-
-    #[test]
-    fn an_ipv6_subscriber_is_one_client() {
-        let block = |address: &str| client_block(address.parse().unwrap()).to_string();
-        assert_eq!(block("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
-        assert_eq!(block("::ffff:1.2.3.4"), "1.2.3.4");
-        assert_eq!(block("1.2.3.4"), "1.2.3.4");
     }
 
     proptest::proptest! {

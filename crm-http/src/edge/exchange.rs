@@ -5,7 +5,10 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use crm_core::access::{Principal, RequestContext};
+use crm_core::{
+    access::{Principal, RequestContext},
+    limit::{Policy, Standing},
+};
 use uuid::Uuid;
 
 /// One request and its answer. Every clone is the same.
@@ -28,6 +31,8 @@ pub(crate) struct Notes {
     pub(crate) actor: Option<Uuid>,
     /// The code of the error answered.
     pub(crate) code: Option<&'static str>,
+    /// How the limits stand that were asked last.
+    pub(crate) limits: Vec<(Policy, Standing)>,
 }
 
 impl Exchange {
@@ -60,6 +65,11 @@ impl Exchange {
         let mut notes = self.notes();
         notes.organization = Some(principal.organization.into());
         notes.actor = principal.actor.id();
+    }
+
+    /// Notes how limits stand.
+    pub(crate) fn note_limits(&self, limits: Vec<(Policy, Standing)>) {
+        self.notes().limits = limits;
     }
 
     /// Notes the code of the error answered.

@@ -60,8 +60,12 @@ pub const SETTINGS: &[Setting] = &[
     now("API_VERSION", "v1", "The version of the API; v1 is the only one."),
     now("API_BASE_URL", "none", "The public address of the server; with https, cookies are Secure and HSTS is sent."),
     later("FRONTEND_URL", "The address of the web application."),
-    now("ALLOWED_ORIGINS", "none", "Origins that may call from a browser, separated by commas; * for any, without cookies.")
-        .also(&["CORS_ORIGIN"]),
+    now(
+        "ALLOWED_ORIGINS",
+        "none",
+        "Origins that may call from a browser, separated by commas; * for any, without cookies.",
+    )
+    .also(&["CORS_ORIGIN"]),
     now("DATABASE_URL", "sqlite in DATA_DIR", "sqlite:PATH. Other engines come with later versions.").secret(),
     now("MONGODB_URI", "none", "Refused in this version: its engine is not built in.").also(&["MONGO_URI"]).secret(),
     later("MONGODB_POOL_SIZE", "Connections to MongoDB."),
@@ -82,7 +86,11 @@ pub const SETTINGS: &[Setting] = &[
     now("RATE_LIMIT_LOGIN", "10/15min", "Attempts to sign in; off lifts it, not in production."),
     now("MAX_WORKERS", "0", "Threads that answer requests; 0 for as many as there are cores."),
     now("SHUTDOWN_TIMEOUT", "30000", "How long requests in hand may take after a stop; a bare number is milliseconds."),
-    now("SHUTDOWN_DELAY", "0, in production 5000", "How long requests are still taken after readiness has turned false."),
+    now(
+        "SHUTDOWN_DELAY",
+        "0, in production 5000",
+        "How long requests are still taken after readiness has turned false.",
+    ),
     now("HEALTH_CHECK_INTERVAL", "30000", "How often the store is looked at; a bare number is milliseconds."),
     now("HEALTH_CHECK_TIMEOUT", "5000", "How long it may take to answer; a bare number is milliseconds."),
     later("STORAGE_URL", "Where files are kept.").secret(),

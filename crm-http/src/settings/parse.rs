@@ -145,10 +145,10 @@ mod tests {
     #[test]
     fn limits_have_periods() {
         let read = policies("100/min, 1000/h", &["minute", "hour"]).unwrap();
-        assert_eq!(read, [
-            Policy::new("minute", 100, Duration::from_mins(1)),
-            Policy::new("hour", 1000, Duration::from_hours(1)),
-        ]);
+        assert_eq!(
+            read,
+            [Policy::new("minute", 100, Duration::from_mins(1)), Policy::new("hour", 1000, Duration::from_hours(1)),]
+        );
         assert_eq!(policies("10/15min", &["login"]).unwrap(), [Policy::new("login", 10, Duration::from_mins(15))]);
         assert_eq!(policies("off", &["login"]), Ok(Vec::new()));
         for text in ["", "100", "0/min", "10/0s", "10/moon", "1/min,2/h", "x/min"] {

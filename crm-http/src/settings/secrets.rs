@@ -16,9 +16,35 @@ pub(crate) const FILE: &str = "secrets.json";
 pub(crate) const SHORTEST: usize = 32;
 /// Parts of the secrets that manuals and samples show.
 const PLACEHOLDERS: &[&str] = &[
-    "your-", "your_", "yoursecret", "change-me", "changeme", "change_me", "change-this", "replace", "example",
-    "placeholder", "default", "supersecret", "super-secret", "super_secret", "my-secret", "mysecret", "my_secret",
-    "secret-key", "secretkey", "secret_key", "jwt-secret", "jwt_secret", "jwtsecret", "password", "12345678", "todo", "xxxx", "<", ">",
+    "your-",
+    "your_",
+    "yoursecret",
+    "change-me",
+    "changeme",
+    "change_me",
+    "change-this",
+    "replace",
+    "example",
+    "placeholder",
+    "default",
+    "supersecret",
+    "super-secret",
+    "super_secret",
+    "my-secret",
+    "mysecret",
+    "my_secret",
+    "secret-key",
+    "secretkey",
+    "secret_key",
+    "jwt-secret",
+    "jwt_secret",
+    "jwtsecret",
+    "password",
+    "12345678",
+    "todo",
+    "xxxx",
+    "<",
+    ">",
 ];
 
 /// The generated secrets.
@@ -84,9 +110,9 @@ pub(crate) fn create_folder(folder: &Path) -> Result<(), String> {
     builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder
-        .create(folder)
-        .map_err(|error| format!("the folder {} cannot be made ({error}); set DATA_DIR to one that can be written", folder.display()))
+    builder.create(folder).map_err(|error| {
+        format!("the folder {} cannot be made ({error}); set DATA_DIR to one that can be written", folder.display())
+    })
 }
 
 fn parse(path: &Path, text: &str) -> Result<Generated, String> {

@@ -74,13 +74,16 @@ impl Values {
                 }
             }
             None => {
-                if let Some(path) = ["crm.toml", "config.local.json"].map(|name| folder.join(name)).iter().find(|path| path.is_file()) {
+                if let Some(path) =
+                    ["crm.toml", "config.local.json"].map(|name| folder.join(name)).iter().find(|path| path.is_file())
+                {
                     values.read_file(path);
                 }
             }
         }
-        let production = from_environment(["APP_ENV", "NODE_ENV"]).map(String::as_str).or_else(|| values.text("APP_ENV"))
-            == Some("production");
+        let production =
+            from_environment(["APP_ENV", "NODE_ENV"]).map(String::as_str).or_else(|| values.text("APP_ENV"))
+                == Some("production");
         let dot_env = folder.join(".env");
         if !production && dot_env.is_file() {
             values.read_dot_env(&dot_env);
@@ -125,7 +128,11 @@ impl Values {
                 Ok(pair) => pairs.push(pair),
                 // The error itself shows the line, which may hold a secret.
                 Err(_malformed) => {
-                    self.errors.push(SettingError::new(".env", &source, "has a line that is not NAME=value".to_owned()));
+                    self.errors.push(SettingError::new(
+                        ".env",
+                        &source,
+                        "has a line that is not NAME=value".to_owned(),
+                    ));
                 }
             }
         }

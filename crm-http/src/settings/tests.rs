@@ -34,8 +34,11 @@ fn nothing_given_is_enough() {
 #[test]
 fn the_environment_wins_over_files() {
     let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("crm.toml"), "port = 1\nhost = \"a\"\njwt_expire = \"1h\"\n[health_check]\ntimeout = 7000\n")
-        .unwrap();
+    fs::write(
+        folder.path().join("crm.toml"),
+        "port = 1\nhost = \"a\"\njwt_expire = \"1h\"\n[health_check]\ntimeout = 7000\n",
+    )
+    .unwrap();
     fs::write(folder.path().join(".env"), "PORT=2\nLOG_LEVEL=debug\n# a remark\nREDIS_URL=\n").unwrap();
     let settings = read(folder.path(), &[("PORT", "3")]).unwrap();
     assert_eq!((settings.port, settings.host.as_str(), settings.log_level.as_str()), (3, "a", "debug"));
@@ -50,8 +53,11 @@ fn the_environment_wins_over_files() {
 #[test]
 fn a_json_file_serves_too() {
     let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("config.local.json"), r#"{"PORT": 5, "allowed_origins": ["https://a.example", "https://b.example"]}"#)
-        .unwrap();
+    fs::write(
+        folder.path().join("config.local.json"),
+        r#"{"PORT": 5, "allowed_origins": ["https://a.example", "https://b.example"]}"#,
+    )
+    .unwrap();
     let settings = read(folder.path(), &[]).unwrap();
     assert_eq!(settings.port, 5);
     let list = ["https://a.example".to_owned(), "https://b.example".to_owned()];
@@ -137,8 +143,9 @@ fn two_names_of_one_setting_must_agree() {
 
 #[test]
 fn settings_of_later_versions_are_accepted_and_say_so() {
-    let settings = of(&[("REDIS_URL", "redis://:hunter2@localhost"), ("WHATSAPP_TOKEN", "hunter2"), ("SMTP_HOST", "mail")])
-        .unwrap();
+    let settings =
+        of(&[("REDIS_URL", "redis://:hunter2@localhost"), ("WHATSAPP_TOKEN", "hunter2"), ("SMTP_HOST", "mail")])
+            .unwrap();
     for name in ["REDIS_URL", "WHATSAPP_TOKEN", "SMTP_HOST"] {
         let shown = settings.shown.iter().find(|shown| shown.name == name).unwrap();
         assert!(shown.later, "{name}");
@@ -150,7 +157,9 @@ fn settings_of_later_versions_are_accepted_and_say_so() {
 fn limits_can_be_lifted() {
     let settings =
         of(&[("RATE_LIMIT_IP", "off"), ("RATE_LIMIT_LOGIN", "off"), ("RATE_LIMIT_MAX_REQUESTS", "off")]).unwrap();
-    assert!(settings.anonymous_limits.is_empty() && settings.login_limit.is_none() && settings.principal_limit.is_none());
+    assert!(
+        settings.anonymous_limits.is_empty() && settings.login_limit.is_none() && settings.principal_limit.is_none()
+    );
 }
 
 #[test]
@@ -161,8 +170,10 @@ fn secrets_are_never_shown() {
 
 #[test]
 fn names_are_known_once() {
-    let mut names: Vec<&str> =
-        SETTINGS.iter().flat_map(|setting| std::iter::once(setting.name).chain(setting.aliases.iter().copied())).collect();
+    let mut names: Vec<&str> = SETTINGS
+        .iter()
+        .flat_map(|setting| std::iter::once(setting.name).chain(setting.aliases.iter().copied()))
+        .collect();
     let count = names.len();
     names.sort_unstable();
     names.dedup();
