@@ -8,9 +8,12 @@ mod accounts;
 mod api_key;
 mod api_keys;
 mod authentication;
+mod development;
 mod login;
 mod password;
+mod profile;
 mod registration;
+mod second_factor;
 mod session;
 mod settings;
 mod sign_in;
@@ -25,11 +28,14 @@ pub use self::{
     api_key::{ApiKey, ApiKeyId, NewApiKey},
     api_keys::{ApiKeys, CreatedApiKey},
     authentication::Credentials,
+    development::DevelopmentToken,
     login::LoginRecord,
     password::{NewPassword, Password},
+    profile::{ChangedProfile, ListedSession},
     registration::Registration,
+    second_factor::{Enrolment, PasswordAgain, TotpCode},
     session::{RefreshToken, RefreshTokenId, Session, SessionId},
-    settings::{AccountSettings, RegistrationMode},
+    settings::{AccountSettings, RegistrationMode, UnknownRegistrationMode},
     sign_in::{Location, SignIn, SignedIn},
     token::{SigningKey, SigningKeyError, SigningKeys},
     user::User,

@@ -48,6 +48,21 @@ pub(crate) fn check(crm: &Crm, options: &RouterOptions, headers: &HeaderMap, ses
     }
 }
 
+/// Goes on only if a request that signs somebody in is not a stranger's page, which would have its visitor act under
+/// another account.
+///
+/// # Errors
+/// 403 `CSRF`.
+pub(crate) fn check_sign_in(options: &RouterOptions, headers: &HeaderMap) -> Result<(), Problem> {
+    let site = headers.get("sec-fetch-site").map(|site| site.to_str().unwrap_or_default());
+    // Where any origin may call, none gets its cookies kept.
+    let stranger = site.is_some_and(|site| site != "none") && options.allowed_origins != Origins::Any;
+    if stranger && !comes_from_friends(options, headers) {
+        return Err(refused("Pages of this origin may not sign anybody in."));
+    }
+    Ok(())
+}
+
 fn refused(message: &'static str) -> Problem {
     Problem::new(StatusCode::FORBIDDEN, "CSRF", message)
 }
@@ -109,6 +124,25 @@ mod tests {
         assert!(!verifies(b"other", "sess_1", &token));
         for rubbish in ["", ".", "a.b", &token[1..], &format!("{token}0")] {
             assert!(!verifies(b"csrf-secret", "sess_1", rubbish), "{rubbish}");
+        }
+    }
+
+    #[test]
+    fn no_stranger_signs_anybody_in() {
+        let list = std::sync::Arc::from(["https://app.example.com".to_owned()]);
+        let options = RouterOptions { allowed_origins: Origins::List(list), ..RouterOptions::default() };
+        for (site, origin, expected) in [
+            (None, None, true),
+            (Some("none"), None, true),
+            (Some("same-origin"), None, true),
+            (Some("cross-site"), Some("https://app.example.com"), true),
+            (Some("cross-site"), Some("https://evil.example"), false),
+            (Some("same-site"), None, false),
+        ] {
+            let mut headers = HeaderMap::new();
+            site.map(|site| headers.insert("sec-fetch-site", axum::http::HeaderValue::from_static(site)));
+            origin.map(|origin| headers.insert("origin", axum::http::HeaderValue::from_static(origin)));
+            assert_eq!(check_sign_in(&options, &headers).is_ok(), expected, "{site:?} {origin:?}");
         }
     }
 

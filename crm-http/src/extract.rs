@@ -11,5 +11,5 @@ pub(crate) use self::{
     if_match::IfMatch,
     pairs::Pairs,
     path::Path,
-    principal::{key_of, shows_credentials},
+    principal::{Caller, key_of, shows_credentials},
 };

@@ -30,6 +30,7 @@
 //! ```
 
 mod audit;
+mod auth;
 mod customer;
 mod documentation;
 mod group;
@@ -47,6 +48,7 @@ use crate::state::AppState;
 pub(crate) fn api() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .merge(audit::routes())
+        .merge(auth::routes())
         .merge(customer::routes())
         .merge(group::routes())
         .merge(tag::routes())
@@ -55,5 +57,5 @@ pub(crate) fn api() -> OpenApiRouter<AppState> {
 
 /// The routes outside of it.
 pub(crate) fn outside() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new().merge(health::routes())
+    OpenApiRouter::new().merge(health::routes()).merge(auth::well_known())
 }

@@ -4,13 +4,15 @@ mod answer;
 mod app;
 mod client;
 mod log;
+mod people;
 mod store;
 
 #[expect(unused_imports, reason = "for stories")]
 pub(crate) use self::{
     answer::{Answer, Entity},
-    app::{App, Setup, Start},
+    app::{App, SERVICE_KEY, Setup, Start},
     client::Client,
+    people::{Organization, PASSWORD, Person},
     store::StoreKind,
 };
 

@@ -1,8 +1,13 @@
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use super::{PermissionSet, permissions as p, principal::Visibility};
+use crate::{
+    error::FieldErrors,
+    input::{self, FromInput},
+};
 
 /// What a user is, from the most powerful to the least.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
@@ -112,6 +117,13 @@ impl FromStr for Role {
 
     fn from_str(name: &str) -> Result<Self, UnknownRole> {
         Self::ALL.into_iter().find(|role| role.name() == name).ok_or(UnknownRole)
+    }
+}
+
+impl FromInput for Role {
+    fn from_input(json: &RawValue) -> Result<Self, FieldErrors> {
+        let unknown = |error: UnknownRole| FieldErrors::one("", "INVALID_VALUE", error.to_string());
+        input::text(json)?.parse().map_err(unknown)
     }
 }
 

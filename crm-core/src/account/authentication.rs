@@ -21,7 +21,7 @@ use crate::{
 
 /// How coarse the time is at which a session was last seen.
 const SEEN_EVERY: Duration = Duration::from_mins(1);
-const INVALID_KEY: Error = Error::Unauthenticated("The API key is not valid.");
+const INVALID_KEY: Error = Error::Unauthenticated("The API key or token is not valid.");
 
 /// What the installation's own key may do: serve other systems, not govern people.
 const SERVICE: PermissionSet = PermissionSet::of(&[
@@ -67,10 +67,10 @@ impl<'a> Credentials<'a> {
         Self { kind: Kind::ApiKey, secret: key, organization: None }
     }
 
-    /// What stands after `Bearer`: an access token, or an API key by its prefix.
+    /// What stands after `Bearer`: an access token, which has three parts, or an API key.
     #[must_use]
     pub fn bearer(secret: &'a str) -> Self {
-        if secret.starts_with(super::api_key::PREFIX) { Self::api_key(secret) } else { Self::access_token(secret) }
+        if secret.matches('.').count() == 2 { Self::access_token(secret) } else { Self::api_key(secret) }
     }
 
     /// To act in this organization (its id as text): for a `SuperAdmin` and the installation's own key.

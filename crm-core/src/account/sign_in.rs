@@ -312,6 +312,16 @@ impl Accounts<'_> {
         Ok((token, signed_in))
     }
 
+    /// The session of a refresh token, whatever became of the token.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn session_of(&self, refresh_token: &str) -> Result<Option<SessionId>> {
+        let hash = RefreshToken::hash.equals(fingerprint(refresh_token.as_bytes()));
+        let found = self.crm.repo::<RefreshToken>().first(Scope::Installation, hash).await?;
+        Ok(found.map(|token| token.session_id))
+    }
+
     /// Gives the next pair of tokens for a refresh token, which works once.
     ///
     /// A spent one is taken again for ten seconds, as long as nothing of what it gave was used (the answer may have

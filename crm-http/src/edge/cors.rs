@@ -8,7 +8,7 @@ use crate::options::Origins;
 
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE");
 const REQUEST_HEADERS: HeaderValue = HeaderValue::from_static(
-    "Authorization, Content-Type, If-Match, If-None-Match, Idempotency-Key, X-API-Key, X-CSRF-Token, X-Request-Id",
+    "Authorization, Content-Type, If-Match, If-None-Match, Idempotency-Key, X-API-Key, X-CSRF-Token, X-Organization-Id, X-Request-Id",
 );
 const EXPOSED_HEADERS: HeaderValue = HeaderValue::from_static(
     "ETag, Location, X-Request-Id, RateLimit, RateLimit-Policy, Retry-After, Idempotent-Replayed",

@@ -3,7 +3,7 @@ use axum::{
     http::{HeaderMap, header, request::Parts},
 };
 use crm_core::{
-    access::{Actor, Principal},
+    access::{Actor, Principal, RequestContext},
     account::Credentials,
     error::Error,
 };
@@ -82,6 +82,18 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, Probl
         (None, _) => Ok(None),
         (Some(value), None) if value.to_str().is_ok() => Ok(value.to_str().ok()),
         _ => Err(Error::Unauthenticated("The credentials cannot be read.").into()),
+    }
+}
+
+/// Where a request comes from whose sender is not known yet.
+#[derive(Debug)]
+pub(crate) struct Caller(pub(crate) RequestContext);
+
+impl FromRequestParts<AppState> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &AppState) -> Result<Self, Problem> {
+        Ok(Self(parts.extensions.get::<Exchange>().map(Exchange::context).unwrap_or_default()))
     }
 }
 

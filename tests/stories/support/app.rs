@@ -2,8 +2,10 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use crm_core::{
     Crm,
+    account::{AccountSettings, RegistrationMode},
     crm::collections,
-    port::{Clock, ManualClock},
+    port::{Clock, ManualClock, OperatingSystemRandom},
+    secret::Secret,
     time::Timestamp,
 };
 use crm_http::{RouterOptions, router, server};
@@ -11,6 +13,9 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 
 use super::{client::Client, log, store::StoreKind};
+
+/// The installation's own key for services.
+pub(crate) const SERVICE_KEY: &str = "a-service-key-for-stories-of-more-than-32-bytes";
 
 /// A server of its own on a throw-away store. It ends with the story.
 pub(crate) struct App {
@@ -29,6 +34,7 @@ pub(crate) struct Setup {
     store: StoreKind,
     clock: Option<Arc<ManualClock>>,
     options: RouterOptions,
+    accounts: AccountSettings,
 }
 
 /// What a story is given: an app, or the setup of one.
@@ -58,7 +64,18 @@ impl Clock for SharedClock {
 
 impl Setup {
     pub(crate) fn on(store: StoreKind) -> Self {
-        Self { store, clock: None, options: RouterOptions::default() }
+        let accounts = AccountSettings {
+            registration: RegistrationMode::Open,
+            service_key: Some(Secret::new(SERVICE_KEY.to_owned())),
+            ..AccountSettings::ephemeral(&OperatingSystemRandom)
+        };
+        Self { store, clock: None, options: RouterOptions::default(), accounts }
+    }
+
+    /// With other settings for accounts.
+    pub(crate) fn accounts(mut self, change: impl FnOnce(&mut AccountSettings)) -> Self {
+        change(&mut self.accounts);
+        self
     }
 
     /// A clock that stands still until the story moves it.
@@ -78,7 +95,7 @@ impl Setup {
         log::keep();
         let (store, folder) = self.store.open();
         store.migrate(collections(), &|_, _, _| ()).await.expect("a fresh store");
-        let mut builder = Crm::builder(store);
+        let mut builder = Crm::builder(store).accounts(self.accounts);
         if let Some(clock) = self.clock {
             builder = builder.clock(SharedClock(clock));
         }
