@@ -33,6 +33,7 @@ mod audit;
 mod auth;
 mod customer;
 mod documentation;
+mod field;
 mod group;
 mod health;
 mod note;
@@ -53,6 +54,7 @@ pub(crate) fn api() -> OpenApiRouter<AppState> {
         .merge(group::routes())
         .merge(tag::routes())
         .merge(note::routes())
+        .merge(field::routes())
 }
 
 /// The routes outside of it.

@@ -15,9 +15,9 @@ use crate::{
     access::{Principal, permissions},
     contact::Country,
     crm::Crm,
-    error::{Error, Result},
+    error::{Error, FieldErrors, Result},
     id::OrganizationId,
-    list::{self, List, ListRequest},
+    list::{self, List, ListRequest, Listing},
     operation::Operation,
     record::{Meta, Record},
     rule::{Catalog, CatalogField},
@@ -68,6 +68,28 @@ pub enum Changed {
     Tried(Trial),
 }
 
+/// The fields that a list can pick.
+const SHOWN: [&str; 18] = [
+    "id",
+    "key",
+    "label",
+    "type",
+    "required",
+    "unique",
+    "default",
+    "options",
+    "rules",
+    "indexed",
+    "applies_to",
+    "position",
+    "archived",
+    "index_state",
+    "pending",
+    "version",
+    "created_at",
+    "updated_at",
+];
+
 /// So often a decision is made again that others overtook.
 const TRIES: usize = 5;
 
@@ -77,8 +99,7 @@ impl<'a> Fields<'a> {
     }
 
     /// What lists of custom fields can be filtered and ordered by.
-    #[must_use]
-    pub fn catalog() -> Catalog {
+    fn catalog() -> Catalog {
         Catalog::new(CustomField::COLLECTION)
             .with(CatalogField::column(CustomField::key))
             .with(CatalogField::column(CustomField::label))
@@ -90,12 +111,23 @@ impl<'a> Fields<'a> {
             .with(CatalogField::column(CustomField::position))
     }
 
-    /// The fields, by position where no order is asked for; archived ones only where `archived` is true.
+    /// Reads what is asked of a list of fields: the conventions of every list, and `archived`.
     ///
     /// # Errors
-    /// [`Error::Forbidden`] without `fields:read`.
-    pub async fn list(&self, by: &Principal, mut request: ListRequest, archived: bool) -> Result<List<CustomField>> {
+    /// Every wrong parameter.
+    pub fn request(pairs: &[(String, String)]) -> Result<ListRequest, FieldErrors> {
+        let catalog = Self::catalog();
+        Listing::new(&catalog).fields(&SHOWN).extra(&["archived"]).from_pairs(pairs)
+    }
+
+    /// The fields, by position where no order is asked for; with `archived=true` those that are archived instead.
+    ///
+    /// # Errors
+    /// [`Error::Forbidden`] without `fields:read`, [`Error::Invalid`] where `archived` is neither true nor false.
+    pub async fn list(&self, by: &Principal, request: &ListRequest) -> Result<List<CustomField>> {
         by.may(permissions::FIELDS_READ)?;
+        let archived = request.flag("archived")?;
+        let mut request = request.clone();
         if request.sort.is_empty() {
             request.sort = vec![CustomField::position.ascending()];
         }
@@ -254,12 +286,17 @@ impl<'a> Fields<'a> {
         Ok(())
     }
 
-    /// Removes a field with its values from every record, for good. Answers whether that is done; where it takes
-    /// longer than 10 s it goes on in the background, with the field archived until then.
+    /// Removes a field with its values from every record, for good. Where that takes longer than 10 s it goes on in the
+    /// background, and the answer is the field as it is until then: archived.
     ///
     /// # Errors
     /// Those of [`Fields::update`].
-    pub async fn purge(&self, by: &Principal, id: CustomFieldId, expected_version: Option<i64>) -> Result<bool> {
+    pub async fn purge(
+        &self,
+        by: &Principal,
+        id: CustomFieldId,
+        expected_version: Option<i64>,
+    ) -> Result<Option<CustomField>> {
         by.may(permissions::FIELDS_WRITE)?;
         let mut tries = 1;
         let field = loop {
@@ -269,7 +306,7 @@ impl<'a> Fields<'a> {
             }
         };
         let field = work::finish_in_time(self.crm, field).await?;
-        Ok(!field.working)
+        Ok(Some(field).filter(|field| field.working))
     }
 
     async fn try_purge(&self, by: &Principal, id: CustomFieldId, expected_version: Option<i64>) -> Result<CustomField> {
