@@ -5,6 +5,7 @@
 //! door (create, upsert, replace, patch, batch, restore, the customer's own profile), a write takes the same way: it
 //! is loaded with a handful of reads, decided by plain functions, and committed once with its audit entry and its event.
 
+mod audience;
 mod batch;
 mod catalog;
 mod consent;

@@ -102,6 +102,8 @@ impl fmt::Display for FieldErrors {
     }
 }
 
+impl std::error::Error for FieldErrors {}
+
 /// Why an operation was refused or failed. Each variant is something a caller can act on.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

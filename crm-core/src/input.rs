@@ -45,6 +45,17 @@ pub trait FromInput: Sized {
     /// Every wrong field, by its path within the value; the empty path is the value itself.
     fn from_input(json: &RawValue) -> Result<Self, FieldErrors>;
 
+    /// Reads a value that a program put together, such as by `serde_json::json!`. Amounts of money with more digits than
+    /// a double has are better given as text to be parsed.
+    ///
+    /// # Errors
+    /// Those of [`FromInput::from_input`].
+    fn from_json(value: &serde_json::Value) -> Result<Self, FieldErrors> {
+        let json = serde_json::value::to_raw_value(value)
+            .map_err(|_| FieldErrors::one("", "INVALID_TYPE", "cannot be written as JSON"))?;
+        Self::from_input(&json)
+    }
+
     /// What a member that is not given means; nothing where it is required.
     #[must_use]
     fn absent() -> Option<Self> {

@@ -31,6 +31,9 @@ pub mod tenancy;
 pub mod text;
 pub mod time;
 
+/// Written on implementations of the ports and of [`store::Store`].
+pub use async_trait::async_trait;
+
 pub use crate::{
     crm::{Crm, CrmBuilder},
     error::{Error, Result},
