@@ -162,11 +162,11 @@ impl fmt::Display for SettingsError {
 }
 
 impl Settings {
-    /// Reads the settings of this process.
+    /// Reads the settings of this process; `config_file` stands for `CONFIG_FILE`.
     ///
     /// # Errors
     /// Every wrong setting, by name.
-    pub fn load(random: &dyn Random) -> Result<Self, SettingsError> {
+    pub fn load(config_file: Option<&Path>, random: &dyn Random) -> Result<Self, SettingsError> {
         let mut environment = BTreeMap::new();
         let mut errors = Vec::new();
         for (name, value) in env::vars_os() {
@@ -179,6 +179,9 @@ impl Settings {
                 }
                 _ => {}
             }
+        }
+        if let Some(file) = config_file {
+            environment.insert("CONFIG_FILE".to_owned(), file.to_string_lossy().into_owned());
         }
         let settings = Self::read(Path::new(""), &environment, random);
         if errors.is_empty() {
@@ -205,6 +208,23 @@ impl Settings {
             (Some(settings), errors) if errors.is_empty() => Ok(settings),
             (_, errors) => Err(SettingsError(errors)),
         }
+    }
+
+    /// Makes the folders of the database, for this user alone, where they are not there.
+    ///
+    /// # Errors
+    /// A sentence where that cannot be.
+    pub fn create_folders(&self) -> Result<(), String> {
+        match self.database.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            Some(folder) => secrets::create_folder(folder),
+            None => Ok(()),
+        }
+    }
+
+    /// How long a session lives, however often it is refreshed: 30 days, or one refresh token if that is longer.
+    #[must_use]
+    pub fn session_lifetime(&self) -> Duration {
+        self.refresh_lifetime.max(Duration::from_hours(30 * 24))
     }
 
     /// Whether the server serves people.

@@ -1,0 +1,126 @@
+//! The commands of the binary.
+
+mod check_config;
+mod compose;
+mod create_super_admin;
+mod migrate;
+mod openapi;
+mod progress;
+mod serve;
+
+use std::{
+    io::{self, Write as _},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use clap::{Parser, Subcommand};
+use crm_core::port::OperatingSystemRandom;
+use crm_http::settings::Settings;
+
+/// What a command ends with where it fails: a sentence for a person.
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// The exit code where the settings or the arguments are wrong.
+const WRONG_SETTINGS: u8 = 2;
+
+/// The CRM: customers with custom fields, rules, accounts and access, in one server.
+///
+/// Without a command it serves. With no settings at all it listens on 127.0.0.1:4000 and keeps everything in ./crm-data.
+#[derive(Debug, Parser)]
+#[command(
+    name = "crm-http",
+    version,
+    after_help = "\
+Examples:
+  crm-http                                   Serve with the settings there are
+  PORT=8080 LOG_LEVEL=debug crm-http         Serve with two settings from the environment
+  crm-http --config /etc/crm.toml serve      Serve with the settings of a file
+  crm-http check-config                      Say which settings hold, and which are wrong
+  crm-http create-super-admin --email root@example.com
+
+Settings come from crm.toml or config.local.json, from .env (outside production), and from the environment, which wins.
+Exit codes: 0 done, 1 failed, 2 wrong settings or arguments."
+)]
+struct Arguments {
+    /// Read settings from this file, TOML or JSON, instead of crm.toml or config.local.json.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve the API (what happens without a command)
+    #[command(after_help = "\
+Examples:
+  crm-http serve
+  APP_ENV=production JWT_SECRET=$(openssl rand -base64 32) DATA_DIR=/var/lib/crm crm-http serve
+
+Stop it with SIGTERM or Ctrl-C: requests in hand are answered first. A second signal ends it at once.")]
+    Serve,
+    /// Bring the database to this version, and stop
+    ///
+    /// Serving does the same at its start; this is for those who want it done before.
+    #[command(after_help = "Example:\n  DATABASE_URL=sqlite:/var/lib/crm/crm.db crm-http migrate")]
+    Migrate,
+    /// Create somebody who runs the installation, over all organizations
+    #[command(after_help = "\
+Examples:
+  crm-http create-super-admin
+  crm-http create-super-admin --email root@example.com --name 'Ada Root'
+  printf %s \"$PASSWORD\" | crm-http create-super-admin --email root@example.com --password-stdin
+
+What is not given is asked for; the password is never an argument, where others could see it.")]
+    CreateSuperAdmin(create_super_admin::Options),
+    /// Print the OpenAPI 3.1 document of the API
+    #[command(after_help = "Example:\n  crm-http openapi > openapi.json")]
+    Openapi,
+    /// Check the settings, and print what holds
+    #[command(after_help = "Example:\n  APP_ENV=production crm-http check-config && echo fine")]
+    CheckConfig,
+}
+
+/// Runs the command of the command line.
+pub(crate) fn run() -> ExitCode {
+    let Arguments { config, command } = Arguments::parse();
+    let command = command.unwrap_or(Command::Serve);
+    if matches!(command, Command::Openapi) {
+        return ended(openapi::run());
+    }
+    let settings = match Settings::load(config.as_deref(), &OperatingSystemRandom) {
+        Ok(settings) => settings,
+        Err(error) => {
+            complain(&error);
+            return ExitCode::from(WRONG_SETTINGS);
+        }
+    };
+    ended(match command {
+        Command::Serve => serve::run(&settings),
+        Command::Migrate => migrate::run(&settings),
+        Command::CreateSuperAdmin(options) => create_super_admin::run(&settings, options),
+        Command::CheckConfig => check_config::run(&settings),
+        Command::Openapi => openapi::run(),
+    })
+}
+
+fn ended(result: Result<(), Failure>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(error.as_ref());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn complain(error: &(dyn std::error::Error + 'static)) {
+    // Nobody is left to tell where standard error is gone.
+    let _ = writeln!(io::stderr(), "crm-http: {error}");
+}
+
+/// Prints a line for a person.
+fn say(line: impl std::fmt::Display) -> io::Result<()> {
+    writeln!(io::stdout(), "{line}")
+}

@@ -1,0 +1,90 @@
+use std::sync::Arc;
+
+use crm_core::{
+    Crm,
+    account::{AccountSettings, SigningKey, SigningKeys},
+    crm::collections,
+    secret::EncryptionKeys,
+    store::SharedStore,
+};
+use crm_http::{RouterOptions, settings::Settings};
+use crm_store_sqlite::SqliteStore;
+use tokio_util::sync::CancellationToken;
+
+use super::{Failure, progress};
+
+/// A runtime with as many threads as the settings say.
+pub(super) fn runtime(settings: &Settings) -> Result<tokio::runtime::Runtime, Failure> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if settings.workers > 0 {
+        builder.worker_threads(settings.workers);
+    }
+    Ok(builder.enable_all().build()?)
+}
+
+/// The store of the settings, brought to this version.
+pub(super) async fn store(settings: &Settings) -> Result<SharedStore, Failure> {
+    settings.create_folders()?;
+    let store = SqliteStore::open(&settings.database).await.map_err(|error| open_failure(settings, &error))?;
+    let bar = progress::Bar::new();
+    let migrated = store.migrate_shown(&bar).await;
+    bar.finish();
+    migrated.map_err(|error| open_failure(settings, &error))?;
+    Ok(Arc::new(store))
+}
+
+fn open_failure(settings: &Settings, error: &dyn std::fmt::Display) -> Failure {
+    format!("the database {} cannot be used: {error}", settings.database.display()).into()
+}
+
+trait MigrateShown {
+    async fn migrate_shown(&self, bar: &progress::Bar) -> crm_core::store::StoreResult<()>;
+}
+
+impl<S: crm_core::store::Store> MigrateShown for S {
+    async fn migrate_shown(&self, bar: &progress::Bar) -> crm_core::store::StoreResult<()> {
+        self.migrate(collections(), &|step, done, all| bar.show(step, done, all)).await
+    }
+}
+
+/// The CRM of the settings over a store.
+pub(super) fn crm(settings: &Settings, store: SharedStore) -> Result<Crm, Failure> {
+    Ok(Crm::builder(store).accounts(accounts(settings)?).build())
+}
+
+fn accounts(settings: &Settings) -> Result<AccountSettings, Failure> {
+    let by_secret = SigningKey::from_secret(settings.jwt_secret.expose().as_bytes())?;
+    let signing_keys = match &settings.jwt_key {
+        // Tokens that were signed by the secret stay good until they end.
+        Some(pem) => SigningKeys::new(SigningKey::from_ed25519_pem(pem.expose())?, [by_secret]),
+        None => SigningKeys::new(by_secret, []),
+    };
+    let encryption_keys = EncryptionKeys::from_secrets([settings.encryption_key.expose().as_str()])?;
+    Ok(AccountSettings {
+        access_lifetime: settings.access_lifetime,
+        refresh_lifetime: settings.refresh_lifetime,
+        session_lifetime: settings.session_lifetime(),
+        registration: settings.registration,
+        default_organization: settings.default_organization,
+        service_key: settings.service_key.clone(),
+        login_limit: settings.login_limit.clone(),
+        development_tokens: settings.development_tokens,
+        ..AccountSettings::new(signing_keys, encryption_keys)
+    })
+}
+
+/// The options of the router.
+pub(super) fn options(settings: &Settings, stopping: CancellationToken) -> RouterOptions {
+    RouterOptions {
+        allowed_origins: settings.allowed_origins.clone(),
+        trusted_proxies: Arc::clone(&settings.trusted_proxies),
+        https: settings.is_https(),
+        anonymous_limits: settings.anonymous_limits.clone(),
+        principal_limit: settings.principal_limit.clone(),
+        health_interval: settings.health_interval,
+        health_timeout: settings.health_timeout,
+        base_url: settings.base_url.clone(),
+        stopping,
+        ..RouterOptions::default()
+    }
+}
