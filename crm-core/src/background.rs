@@ -4,7 +4,11 @@
 
 use std::{future::Future, time::Duration};
 
-use tokio::{sync::watch, time::timeout};
+use async_trait::async_trait;
+use tokio::{
+    sync::{Notify, watch},
+    time::timeout,
+};
 use uuid::Uuid;
 
 use crate::{
@@ -32,50 +36,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 pub async fn run(crm: Crm, stop: impl Future<Output = ()> + Send) {
     let (stopper, stopped) = watch::channel(false);
     let holder = new_uuid(crm.now(), crm.random());
-    let seal = async {
-        let mut heads = Heads::default();
-        repeat("audit-sealer", &stopped, async |hinted| {
-            if hinted {
-                crm.audit_hint().notified().await;
-            } else if lease::hold(&crm, "audit-sealer", holder, LEASE).await? {
-                while sealer::seal_pending(&crm, &mut heads).await? {
-                    if !lease::hold(&crm, "audit-sealer", holder, LEASE).await? {
-                        break;
-                    }
-                }
-            } else {
-                heads = Heads::default();
-            }
-            Ok(())
-        })
-        .await;
-    };
-    let publish = async {
-        repeat("event-relay", &stopped, async |hinted| {
-            if hinted {
-                crm.event_hint().notified().await;
-            } else if !crm.event_sinks().is_empty() {
-                while lease::hold(&crm, "event-relay", holder, LEASE).await? {
-                    if !relay::is_full(relay::publish_pending(&crm).await?) {
-                        break;
-                    }
-                }
-            }
-            Ok(())
-        })
-        .await;
-    };
-    let fields = async {
-        repeat("custom-fields", &stopped, async |hinted| {
-            if hinted {
-                crm.field_hint().notified().await;
-            } else {
-                while field::finish_pending(&crm).await? {}
-            }
-            Ok(())
-        })
-        .await;
-    };
+    let seal = repeat(&crm, holder, stopped.clone(), Seal::default());
+    let publish = repeat(&crm, holder, stopped.clone(), Publish);
+    let fields = repeat(&crm, holder, stopped.clone(), FinishFields);
     let clean = clean_regularly(&crm, holder, stopped.clone());
     let stop = async {
         stop.await;
@@ -84,17 +47,94 @@ pub async fn run(crm: Crm, stop: impl Future<Output = ()> + Send) {
     tokio::join!(seal, publish, fields, clean, stop);
 }
 
-/// Does a piece of work again and again: `work(true)` waits for a hint, `work(false)` does what there is to do.
-async fn repeat(name: &'static str, stopped: &watch::Receiver<bool>, mut work: impl AsyncFnMut(bool) -> Result<()>) {
+/// A piece of work that is done again and again.
+#[async_trait]
+trait Work: Send {
+    /// What it is, for the log.
+    const NAME: &'static str;
+
+    /// Woken when there is something to do.
+    fn hint<'a>(&self, crm: &'a Crm) -> &'a Notify;
+
+    /// Does what there is to do.
+    async fn step(&mut self, crm: &Crm, holder: Uuid) -> Result<()>;
+}
+
+/// Seals the audit trail.
+#[derive(Default)]
+struct Seal {
+    heads: Heads,
+}
+
+#[async_trait]
+impl Work for Seal {
+    const NAME: &'static str = "audit-sealer";
+
+    fn hint<'a>(&self, crm: &'a Crm) -> &'a Notify {
+        crm.audit_hint()
+    }
+
+    async fn step(&mut self, crm: &Crm, holder: Uuid) -> Result<()> {
+        if !lease::hold(crm, Self::NAME, holder, LEASE).await? {
+            self.heads = Heads::default();
+            return Ok(());
+        }
+        while sealer::seal_pending(crm, &mut self.heads).await? {
+            if !lease::hold(crm, Self::NAME, holder, LEASE).await? {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Hands on events.
+struct Publish;
+
+#[async_trait]
+impl Work for Publish {
+    const NAME: &'static str = "event-relay";
+
+    fn hint<'a>(&self, crm: &'a Crm) -> &'a Notify {
+        crm.event_hint()
+    }
+
+    async fn step(&mut self, crm: &Crm, holder: Uuid) -> Result<()> {
+        while !crm.event_sinks().is_empty() && lease::hold(crm, Self::NAME, holder, LEASE).await? {
+            if !relay::is_full(relay::publish_pending(crm).await?) {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Finishes what changes of custom fields have begun.
+struct FinishFields;
+
+#[async_trait]
+impl Work for FinishFields {
+    const NAME: &'static str = "custom-fields";
+
+    fn hint<'a>(&self, crm: &'a Crm) -> &'a Notify {
+        crm.field_hint()
+    }
+
+    async fn step(&mut self, crm: &Crm, _holder: Uuid) -> Result<()> {
+        while field::finish_pending(crm).await? {}
+        Ok(())
+    }
+}
+
+async fn repeat<W: Work>(crm: &Crm, holder: Uuid, mut stopped: watch::Receiver<bool>, mut work: W) {
     let mut failures: u32 = 0;
-    let mut stopped = stopped.clone();
     loop {
-        match work(false).await {
+        match work.step(crm, holder).await {
             Ok(()) => failures = 0,
             Err(error) => {
                 failures = failures.saturating_add(1);
                 tracing::warn!(
-                    work = name,
+                    work = W::NAME,
                     failures,
                     error = &error as &dyn std::error::Error,
                     "background work failed and will be tried again"
@@ -105,7 +145,7 @@ async fn repeat(name: &'static str, stopped: &watch::Receiver<bool>, mut work: i
             if failures == 0 { POLL } else { (POLL * 2_u32.saturating_pow(failures.min(5))).min(LONGEST_PAUSE) };
         let hint = async {
             if failures == 0 {
-                let _ = timeout(pause, work(true)).await;
+                let _ = timeout(pause, work.hint(crm).notified()).await;
                 tokio::time::sleep(GATHER).await;
             } else {
                 tokio::time::sleep(pause).await;
