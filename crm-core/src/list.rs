@@ -17,8 +17,10 @@
 
 mod answer;
 mod cursor;
+mod listing;
 mod near;
 mod pick;
+mod reading;
 mod request;
 mod run;
 
@@ -28,9 +30,10 @@ mod tests;
 pub use self::{
     answer::{List, ListPage},
     cursor::CursorKey,
+    listing::Listing,
     near::{NearMisses, near_misses},
     pick::{Picked, pick},
-    request::{ListBody, ListRequest, Listing},
+    request::{ListBody, ListRequest},
     run::{everything, visible},
 };
 

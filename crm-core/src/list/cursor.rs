@@ -18,7 +18,7 @@ use crate::{
 const VERSION: u8 = 1;
 const TAG_LENGTH: usize = 16;
 const DIGEST_LENGTH: usize = 16;
-/// Version, as_of, digest, id.
+/// Version, `as_of`, digest, id.
 const HEAD_LENGTH: usize = 1 + 8 + DIGEST_LENGTH + 16;
 /// The longest cursor that is looked at, in characters.
 const MAX_LENGTH: usize = 65_536;
@@ -166,8 +166,8 @@ fn write_value(bytes: &mut Vec<u8>, value: &Value) {
         bytes.extend(text.as_bytes());
     };
     match value {
-        Value::Text(value) => return text(b't', value),
-        Value::Date(value) => return text(b'd', &value.to_string()),
+        Value::Text(value) => text(b't', value),
+        Value::Date(value) => text(b'd', &value.to_string()),
         // No order has a list or JSON as a key.
         Value::Null | Value::TextList(_) | Value::Json(_) => bytes.push(b'0'),
         Value::Bool(value) => bytes.extend([b'b', u8::from(*value)]),

@@ -65,7 +65,7 @@ pub async fn everything<T: Record>(
     let (found, total) = (found?, total.transpose()?);
     let nothing = found.records.is_empty() && request.cursor.is_none() && total.unwrap_or(0) == 0;
     if nothing && !request.search.is_empty() {
-        return Ok(near(&repo, by, request, &matching, skip, total).await?);
+        return near(&repo, by, request, &matching, skip, total).await;
     }
     let next_cursor = found.next.and_then(|position| Cursor { as_of, position }.encode(digest, crm.cursor_key()));
     let page = ListPage {
