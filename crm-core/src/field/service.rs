@@ -111,27 +111,28 @@ impl<'a> Fields<'a> {
             .with(CatalogField::column(CustomField::position))
     }
 
-    /// Reads what is asked of a list of fields: the conventions of every list, and `archived`.
+    /// Reads what is asked of a list of fields: the conventions of every list, and `archived`. By position where no
+    /// order is asked for.
     ///
     /// # Errors
     /// Every wrong parameter.
     pub fn request(pairs: &[(String, String)]) -> Result<ListRequest, FieldErrors> {
         let catalog = Self::catalog();
-        Listing::new(&catalog).fields(&SHOWN).extra(&["archived"]).from_pairs(pairs)
+        let mut request = Listing::new(&catalog).fields(&SHOWN).extra(&["archived"]).from_pairs(pairs)?;
+        if !pairs.iter().any(|(name, _)| name == "sort") {
+            request.sort = vec![CustomField::position.ascending()];
+        }
+        Ok(request)
     }
 
-    /// The fields, by position where no order is asked for; with `archived=true` those that are archived instead.
+    /// The fields that can be written; with `archived=true` those that are archived instead.
     ///
     /// # Errors
     /// [`Error::Forbidden`] without `fields:read`, [`Error::Invalid`] where `archived` is neither true nor false.
     pub async fn list(&self, by: &Principal, request: &ListRequest) -> Result<List<CustomField>> {
         by.may(permissions::FIELDS_READ)?;
         let archived = request.flag("archived")?;
-        let mut request = request.clone();
-        if request.sort.is_empty() {
-            request.sort = vec![CustomField::position.ascending()];
-        }
-        list::everything(self.crm, by, &request, CustomField::archived.equals(archived)).await
+        list::everything(self.crm, by, request, CustomField::archived.equals(archived)).await
     }
 
     /// A field, archived or not.
@@ -507,3 +508,6 @@ fn differences(before: &CustomField, after: &CustomField) -> (serde_json::Value,
     }
     (before, after)
 }
+
+#[cfg(test)]
+mod tests;

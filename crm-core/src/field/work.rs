@@ -269,11 +269,40 @@ impl Worker<'_> {
                     committed?;
                 }
             }
+            self.take_back_stale(field, subject, &notes).await?;
             if self.pause(field).await? == Pace::OutOfTime {
                 return Ok(Pace::OutOfTime);
             }
         }
         Ok(Pace::Done)
+    }
+
+    /// Removes notes of values that their records had when they were read and no longer have. A record that changes
+    /// after this takes its own note back.
+    async fn take_back_stale(&self, field: &CustomField, subject: Subject, notes: &[UniqueValue]) -> Result<()> {
+        let scope = Self::scope(field);
+        let ids: Vec<Uuid> = notes.iter().map(|note| note.record_id).collect();
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let rows = self.crm.store().get(scope, subject.collection, &ids).await?;
+        let stale: Vec<Filter> = notes
+            .iter()
+            .filter(|note| {
+                let row = rows.iter().find(|row| row.id() == note.record_id);
+                let value = row.and_then(|row| stored_value(row, subject, field));
+                value.and_then(|value| unique::value_key(field.r#type, &value)).as_ref() != Some(&note.value)
+            })
+            .map(|note| {
+                UniqueValue::record_id.equals(note.record_id).and(UniqueValue::value.equals(note.value.clone()))
+            })
+            .collect();
+        if !stale.is_empty() {
+            let filter = UniqueValue::field_id.equals(field.id).and(Filter::Or(stale));
+            let remove = Change::DeleteWhere { collection: UniqueValue::COLLECTION, filter };
+            self.crm.store().commit(scope, vec![remove]).await?;
+        }
+        Ok(())
     }
 
     fn note(&self, field: &CustomField, record_id: Uuid, value: String) -> UniqueValue {
