@@ -89,6 +89,37 @@ on_every_store! {
         nobody.get("//docs/nothing.js").await.refused(404, "NOT_FOUND");
     }
 
+    /// Too many requests of nobody in particular are refused with the time to try again; signing in has its own limit.
+    async fn limits(setup: Setup) {
+        let policies = vec![
+            crm_core::limit::Policy::new("anonymous", 3, std::time::Duration::from_secs(60)),
+            crm_core::limit::Policy::new("anonymous-2", 100, std::time::Duration::from_secs(3600)),
+        ];
+        let app = setup.options(|options| options.anonymous_limits = policies).start().await;
+        let nobody = &app.anonymous;
+        let answer = nobody.get("/customers").await;
+        answer.refused(401, "UNAUTHENTICATED");
+        answer.expect(
+            answer.header("ratelimit-policy") == "\"anonymous\";q=3;w=60, \"anonymous-2\";q=100;w=3600",
+            "the policies",
+        );
+        answer.expect(answer.header("ratelimit").starts_with("\"anonymous\";r=2;t="), "what is left");
+        // A wrong token is nobody's, and counts as such.
+        nobody.with_token("rubbish").get("/customers").await.refused(401, "UNAUTHENTICATED");
+        nobody.with_token("rubbish").get("/nowhere").await.refused(404, "NOT_FOUND");
+        for client in [nobody, &nobody.with_token("rubbish")] {
+            let answer = client.get("/customers").await;
+            answer.refused(429, "RATE_LIMITED");
+            let wait: u64 = answer.header("retry-after").parse().unwrap_or_default();
+            answer.expect((1..=20).contains(&wait), "a time to try again");
+        }
+        nobody.get("//health/live").await.ok();
+        let answer = nobody.get("/customers").header("accept", "application/problem+json").await;
+        let body = answer.json();
+        assert_eq!(body["type"], "https://iana.org/assignments/http-problem-types#quota-exceeded");
+        assert_eq!(body["violated-policies"], json!(["anonymous"]));
+    }
+
     /// Only the origins of the list may read answers from a browser.
     async fn origins(setup: Setup) {
         let list = std::sync::Arc::from(["https://app.example.com".to_owned()]);

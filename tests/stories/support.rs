@@ -12,7 +12,7 @@ pub(crate) use self::{
     answer::{Answer, Entity},
     app::{App, SERVICE_KEY, Setup, Start},
     client::Client,
-    people::{Organization, PASSWORD, Person},
+    people::{Organization, PASSWORD, Person, Staffed},
     store::StoreKind,
 };
 
@@ -34,6 +34,11 @@ macro_rules! on_every_store {
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn in_memory() {
                 tell(StoreKind::Memory).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn in_sqlite() {
+                tell(StoreKind::Sqlite).await;
             }
         }
     )+};

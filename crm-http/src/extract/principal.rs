@@ -33,8 +33,10 @@ impl FromRequestParts<AppState> for Principal {
                 Ok(principal)
             }
             Err(problem) => {
-                // Guessing is counted as what anybody can do.
-                limits::of_anybody(state, &exchange)?;
+                // Guessing is counted as what anybody can do, where the request was not counted yet.
+                if exchange.notes().limits.is_empty() {
+                    limits::of_anybody(state, &exchange)?;
+                }
                 Err(problem)
             }
         }

@@ -3,6 +3,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 use crm_core::{
     Crm,
     account::{AccountSettings, RegistrationMode},
+    background,
     crm::collections,
     port::{Clock, ManualClock, OperatingSystemRandom},
     secret::Secret,
@@ -66,10 +67,13 @@ impl Setup {
     pub(crate) fn on(store: StoreKind) -> Self {
         let accounts = AccountSettings {
             registration: RegistrationMode::Open,
+            login_limit: None,
             service_key: Some(Secret::new(SERVICE_KEY.to_owned())),
             ..AccountSettings::ephemeral(&OperatingSystemRandom)
         };
-        Self { store, clock: None, options: RouterOptions::default(), accounts }
+        // Every story comes from one address; those about limits set their own.
+        let options = RouterOptions { anonymous_limits: Vec::new(), principal_limit: None, ..RouterOptions::default() };
+        Self { store, clock: None, options, accounts }
     }
 
     /// With other settings for accounts.
@@ -90,10 +94,10 @@ impl Setup {
         self
     }
 
-    /// The app, running.
+    /// The app, running, with its background work.
     pub(crate) async fn start(self) -> App {
         log::keep();
-        let (store, folder) = self.store.open();
+        let (store, folder) = self.store.open().await;
         store.migrate(collections(), &|_, _, _| ()).await.expect("a fresh store");
         let mut builder = Crm::builder(store).accounts(self.accounts);
         if let Some(clock) = self.clock {
@@ -105,6 +109,7 @@ impl Setup {
         let options = self.options;
         let app = router(crm.clone(), options.clone());
         let stop = options.stopping.clone().cancelled_owned();
+        tokio::spawn(background::run(crm.clone(), options.stopping.clone().cancelled_owned()));
         tokio::spawn(server::serve(listener, app, stop, Duration::from_secs(5)));
         let anonymous = Client::new(format!("http://{address}"));
         App { crm, anonymous, address, options, _folder: folder }

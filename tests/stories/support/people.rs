@@ -2,6 +2,18 @@ use std::ops::Deref;
 
 use serde_json::{Value, json};
 
+use crm_core::{
+    Crm,
+    access::{Principal, Role},
+    account::{LoginRecord, User},
+    contact::Email,
+    id::{OrganizationId, TeamId},
+    operation::Operation,
+    record::Meta,
+    store::Scope,
+    text::Line,
+};
+
 use super::{app::App, client::Client};
 
 /// Everybody's password.
@@ -53,8 +65,23 @@ impl Deref for Person {
 pub(crate) struct Organization {
     /// Who registered it.
     pub(crate) admin: Person,
+    crm: Crm,
     anonymous: Client,
     domain: String,
+}
+
+/// An organization with somebody of each role, the lead and the agent in one team.
+#[derive(Clone, Debug)]
+pub(crate) struct Staffed {
+    /// The organization.
+    pub(crate) organization: Organization,
+    pub(crate) admin: Person,
+    pub(crate) lead: Person,
+    pub(crate) qa: Person,
+    pub(crate) agent: Person,
+    pub(crate) customer: Person,
+    /// The team's id.
+    pub(crate) team: String,
 }
 
 impl App {
@@ -69,7 +96,21 @@ impl App {
         });
         let answer = self.anonymous.post("/auth/register", registration).await;
         answer.expect_status(201);
-        Organization { admin: Person::new(&self.anonymous, &answer.json()), anonymous: self.anonymous.clone(), domain }
+        let admin = Person::new(&self.anonymous, &answer.json());
+        Organization { admin, crm: self.crm.clone(), anonymous: self.anonymous.clone(), domain }
+    }
+
+    /// A new organization with somebody of each role.
+    pub(crate) async fn staffed(&self, name: &str) -> Staffed {
+        let organization = self.organization(name).await;
+        let team = self.crm.new_id::<TeamId>().to_string();
+        let (lead, qa, agent, customer) = tokio::join!(
+            organization.member("TL", Some(&team)),
+            organization.member("QA", None),
+            organization.member("Agent", Some(&team)),
+            organization.member("Customer", None),
+        );
+        Staffed { admin: organization.admin.clone(), organization, lead, qa, agent, customer, team }
     }
 
     /// Somebody signs in.
@@ -82,7 +123,17 @@ impl App {
 impl Organization {
     /// Its id, as the `X-Organization-Id` header and the setting `DEFAULT_ORGANIZATION` name it.
     pub(crate) async fn id(&self) -> String {
-        self.admin.get("/admin/organization").await.ok()["id"].as_str().expect("an id").to_owned()
+        self.scope().await.to_string()
+    }
+
+    async fn scope(&self) -> OrganizationId {
+        self.login_of_admin().await.meta.organization_id
+    }
+
+    async fn login_of_admin(&self) -> LoginRecord {
+        let id = self.admin.id().parse().expect("an id");
+        let login = self.crm.repo::<LoginRecord>().get(Scope::Installation, id).await;
+        login.expect("the store").expect("the admin's login")
     }
 
     /// A colleague of a role, signed in.
@@ -90,14 +141,22 @@ impl Organization {
         self.member(role, None).await
     }
 
-    /// A colleague of a role in a team, signed in.
+    /// Somebody of a role in a team, signed in. Made inside, so that any role can be had, and without another hash.
     pub(crate) async fn member(&self, role: &str, team: Option<&str>) -> Person {
-        let count = self.admin.get("/admin/agents?count=true&limit=1").await.ok()["page"]["total"].to_string();
-        let email = format!("{}-{count}@{}", role.to_lowercase(), self.domain);
-        let agent = json!({
-            "name": format!("{role} {count}"), "email": email, "password": PASSWORD, "role": role, "team_id": team,
-        });
-        self.admin.post("/admin/agents", agent).await.created();
+        let role: Role = role.parse().expect("a role");
+        let mut login = self.login_of_admin().await;
+        let meta = Meta::new(login.meta.organization_id, self.crm.now());
+        let id = self.crm.new_id();
+        let email = format!("{}-{id}@{}", role.name().to_lowercase(), self.domain);
+        let name = Line::parse(&format!("{role} of {}", self.domain)).expect("a name");
+        let mut user = User::new(id, name, Email::parse(&email).expect("an address"), role, meta);
+        user.team_id = team.map(|team| team.parse().expect("an id"));
+        (login.id, login.email, login.meta) = (id, email.clone(), meta);
+        let by = Principal::system(meta.organization_id);
+        let mut operation = Operation::new(&self.crm, &by);
+        operation.insert(&user);
+        operation.insert(&login);
+        operation.commit().await.expect("a new person");
         let answer = self.anonymous.post("/auth/login", json!({"email": email, "password": PASSWORD})).await;
         Person::new(&self.anonymous, &answer.ok())
     }
