@@ -98,7 +98,7 @@ pub use self::{
         changes_by_filter, conditional_changes, failed_commits_leave_nothing, increments, random_commits, versions,
     },
 };
-use crate::store::{Collection, SharedStore};
+use crate::store::SharedStore;
 
 /// Opens stores for the checks. An async function without arguments that answers a store is one.
 pub trait Opener {
@@ -127,12 +127,6 @@ where
     fn open(&self) -> impl Future<Output = SharedStore> {
         self()
     }
-}
-
-/// The collections that the checks declare, for a store that wants to know them beforehand.
-#[must_use]
-pub fn collections() -> &'static [&'static Collection] {
-    collections::ALL
 }
 
 /// Runs every check, one after the other, until one fails.

@@ -12,7 +12,7 @@ use crm_core::{
     store::{
         AggregateRow, Aggregation, Assignment, Change, Collection, Comparison, CustomIndex, FieldKind, Filter,
         Measured, Outcome, Page, Progress, Query, Row, Scope, SharedStore, Sort, Store, StoreError, StoreResult, Value,
-        WhenUnmet, head, memory::MemoryStore,
+        WhenUnmet, evaluate, head, memory::MemoryStore,
     },
 };
 use futures::stream::{BoxStream, StreamExt as _};
@@ -125,14 +125,12 @@ impl Broken {
         query
     }
 
-    fn page(&self, mut page: Page, query: &Query) -> Page {
+    fn page(&self, collection: &'static Collection, mut page: Page, query: &Query) -> Page {
         match self.fault {
             Fault::NeverMore => page.has_more = false,
             Fault::NoIdInTheOrder if query.sort.is_empty() => page.rows.reverse(),
             Fault::MissingLast if query.sort.len() == 1 && !query.sort[0].descending => {
-                let missing = |row: &Row| {
-                    crm_core::store::evaluate::field_value(collection_of(row), &query.sort[0].field, row).is_null()
-                };
+                let missing = |row: &Row| evaluate::field_value(collection, &query.sort[0].field, row).is_null();
                 let (last, first): (Vec<Row>, Vec<Row>) = page.rows.into_iter().partition(missing);
                 page.rows = first.into_iter().chain(last).collect();
             }
@@ -141,11 +139,6 @@ impl Broken {
         }
         page
     }
-}
-
-/// Any collection with as many fields will do to read a declared field's place; the widest is the one sorted by most.
-fn collection_of(row: &Row) -> &'static Collection {
-    conformance::collections().iter().find(|collection| collection.fields.len() == row.0.len()).unwrap()
 }
 
 fn through_doubles(row: &Row) -> Row {
@@ -178,7 +171,7 @@ impl Store for Broken {
     async fn find(&self, scope: Scope, collection: &'static Collection, query: &Query) -> StoreResult<Page> {
         match self.store.find(scope, collection, &self.query(query)).await {
             Err(StoreError::Misuse(_)) if self.fault == Fault::MisuseIsEmpty => Ok(Page::default()),
-            page => page.map(|page| self.page(page, query)),
+            page => page.map(|page| self.page(collection, page, query)),
         }
     }
 
@@ -223,10 +216,10 @@ impl Store for Broken {
     async fn commit(&self, scope: Scope, mut changes: Vec<Change>) -> StoreResult<Vec<Outcome>> {
         for change in &mut changes {
             match (self.fault, change) {
-                (Fault::ConditionIgnored, Change::Update { condition, .. }) => {
-                    if condition.as_ref().is_some_and(|(_, when)| *when == WhenUnmet::Skip) {
-                        *condition = None;
-                    }
+                (Fault::ConditionIgnored, Change::Update { condition, .. })
+                    if condition.as_ref().is_some_and(|(_, when)| *when == WhenUnmet::Skip) =>
+                {
+                    *condition = None;
                 }
                 (
                     Fault::VersionIgnored,
@@ -321,16 +314,15 @@ fn broken(fault: Fault) -> impl Fn() -> std::future::Ready<SharedStore> {
     }
 }
 
-fn assert_found(fault: Fault, result: CheckResult) {
-    let failure = result.expect_err(&format!("{fault:?} is not found"));
-    assert!(!failure.to_string().is_empty(), "{fault:?} is found without a word");
+fn assert_found(fault: Fault, result: &CheckResult) {
+    assert!(result.is_err(), "{fault:?} is not found");
 }
 
 macro_rules! finds {
     ($($name:ident: $fault:ident by $check:ident;)+) => {$(
         #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
         async fn $name() {
-            assert_found(Fault::$fault, conformance::$check(&broken(Fault::$fault)).await);
+            assert_found(Fault::$fault, &conformance::$check(&broken(Fault::$fault)).await);
         }
     )+};
 }
