@@ -470,7 +470,7 @@ fn group() -> BoxedStrategy<Group> {
 
 /// Up to two groupings and up to four measures.
 pub(super) fn aggregation() -> BoxedStrategy<Aggregation> {
-    let filter = prop_oneof![1 => Just(Filter::ALL), 1 => condition()];
+    let filter = prop_oneof![2 => Just(Filter::ALL), 1 => condition(), 1 => filter()];
     (filter, vec(group(), 0..3), vec(measure(), 1..5))
         .prop_map(|(filter, groups, measures)| Aggregation { filter, groups, measures })
         .boxed()

@@ -10,9 +10,19 @@ use super::{CheckResult, Failure};
 /// How often a failing input is made smaller at most.
 const SHRINKING_STEPS: usize = 400;
 
+/// The environment variable that gives other input: see [`super`].
+const SEED: &str = "CONFORMANCE_SEED";
+
+/// The seed that the environment asks for, 0 where it asks for none.
+fn environment_seed() -> u64 {
+    std::env::var(SEED).ok().and_then(|seed| seed.parse().ok()).unwrap_or(0)
+}
+
 /// Always the same input for the same seed, so that a failure can be met again.
 pub(super) fn runner(seed: u8) -> TestRunner {
-    TestRunner::new_with_rng(Config::default(), TestRng::from_seed(RngAlgorithm::ChaCha, &[seed; 32]))
+    let mut seed = [seed; 32];
+    seed[..8].copy_from_slice(&environment_seed().to_le_bytes());
+    TestRunner::new_with_rng(Config::default(), TestRng::from_seed(RngAlgorithm::ChaCha, &seed))
 }
 
 /// One input of the strategy.
@@ -35,7 +45,7 @@ pub(super) async fn for_all<S: Strategy>(
         let mut tree = tree(runner, strategy)?;
         if let Err(first) = check(tree.current()).await {
             let smallest = shrink(&mut tree, first, &check).await;
-            return Err(smallest.within(&format!("case {case} of {cases}")));
+            return Err(smallest.within(&format!("case {case} of {cases}, {SEED}={}", environment_seed())));
         }
     }
     Ok(())

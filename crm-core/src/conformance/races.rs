@@ -23,7 +23,7 @@ use super::{
 use crate::{
     store::{
         Assignment, Change, Comparison, FieldKind, FieldRef, Filter, Query, Row, Scope, Sort, StoreError, StoreResult,
-        Value, head,
+        Value, WhenUnmet, head,
     },
     time::Timestamp,
 };
@@ -176,6 +176,63 @@ pub async fn readers_see_whole_commits(opener: &impl Opener) -> CheckResult {
 
 fn ensure_alike(amounts: &[Value]) -> CheckResult {
     ensure!(amounts.len() == 4 && amounts.iter().all(|it| *it == amounts[0]), "half a commit is seen: {amounts:?}");
+    Ok(())
+}
+
+/// What many tasks move between records at once, each only where there is enough, is neither lost nor made.
+///
+/// # Errors
+/// [`Failure`] where the total changes, or an amount falls below 0.
+pub async fn transfers_keep_their_total(opener: &impl Opener) -> CheckResult {
+    const ACCOUNTS: u128 = 4;
+    const EACH: u128 = 15;
+
+    let store = open(opener).await?;
+    let rows = (0..ACCOUNTS).map(|seed| {
+        let mut row = keyed_row(OURS, seed);
+        row.0[keyed::AMOUNT] = Value::Integer(10);
+        row
+    });
+    insert(&store, OURS, &KEYED, rows.collect()).await?;
+    let answers = at_once(|number| {
+        let store = store.clone();
+        async move {
+            for step in 0..EACH {
+                let (from, to) = ((number + step) % ACCOUNTS, (number * 3 + step * 2 + 1) % ACCOUNTS);
+                let amount = i64::try_from(1 + (number + step) % 7).unwrap_or(1);
+                let enough = Filter::compare(
+                    FieldRef::declared("amount", FieldKind::Integer),
+                    Comparison::GreaterOrEqual,
+                    Value::Integer(amount),
+                );
+                let take = Change::Update {
+                    collection: &KEYED,
+                    id: id(from),
+                    expected_version: None,
+                    condition: Some((enough, WhenUnmet::Abort)),
+                    assignments: vec![Assignment::Increment(keyed::AMOUNT, Value::Integer(-amount))],
+                };
+                let give = update(to, vec![Assignment::Increment(keyed::AMOUNT, Value::Integer(amount))]);
+                match store.commit(scope(OURS), vec![give, take]).await {
+                    Ok(_) | Err(StoreError::Unmet { change: 1 }) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            StoreResult::Ok(())
+        }
+    })
+    .await?;
+    answers.into_iter().collect::<StoreResult<Vec<()>>>()?;
+    let amounts: Vec<i64> = all_rows(&store, scope(OURS), &KEYED)
+        .await?
+        .iter()
+        .filter_map(|row| match row.0[keyed::AMOUNT] {
+            Value::Integer(amount) => Some(amount),
+            _ => None,
+        })
+        .collect();
+    ensure_equal!(amounts.iter().sum::<i64>(), 40, "the total of {amounts:?}");
+    ensure!(amounts.iter().all(|amount| *amount >= 0), "more was taken than there was: {amounts:?}");
     Ok(())
 }
 

@@ -12,9 +12,9 @@ use uuid::Uuid;
 
 use super::{
     CheckResult, Failure, Opener,
-    collections::{ALL, KEYED, TASKS, keyed},
+    collections::{ALL, KEYED, TASKS, THINGS, keyed},
     failure::{ensure, ensure_equal, ensure_error},
-    fixture::{OURS, THEIRS, all_rows, ensure_same_rows, insert, open, row, scope},
+    fixture::{Fixture, OURS, THEIRS, all_rows, ensure_same_rows, insert, open, row, scope},
     generate::{self, Numbers, id},
     property::{for_all, runner},
 };
@@ -273,6 +273,60 @@ pub async fn changes_by_filter(opener: &impl Opener) -> CheckResult {
         .to_vec();
     ensure_equal!(left, expected, "what is left");
     Ok(())
+}
+
+/// Changes by filter, claims, and changes under a condition touch what the evaluator says of any filter, also one that
+/// searches, or looks at related records.
+///
+/// # Errors
+/// [`Failure`] with the smallest filter on which the store differs.
+pub async fn changes_by_any_filter(opener: &impl Opener) -> CheckResult {
+    let fixture = Fixture::new(opener, 41, 25, Numbers::Any).await?;
+    let store = &fixture.store;
+    let mark = THINGS.position("order").unwrap_or(0);
+    let filters = prop_oneof![3 => generate::condition(), 1 => generate::filter(), 1 => generate::related()];
+    for_all(&mut runner(41), 120, &(filters, 0..3_u8, any::<i64>()), async |(filter, way, mark_with)| {
+        let before = all_rows(store, scope(OURS), &THINGS).await?;
+        let changed = |row: &Row| {
+            let mut row = row.clone();
+            row.0[mark] = Value::Integer(mark_with);
+            row.0[head::VERSION] = Value::Integer(row.version() + 1);
+            row
+        };
+        let expected: Vec<Row> =
+            before.iter().map(|row| if fixture.matches(&filter, row) { changed(row) } else { row.clone() }).collect();
+        let touched = before.iter().filter(|row| fixture.matches(&filter, row)).count() as u64;
+        let assignments = || vec![Assignment::Set(mark, Value::Integer(mark_with))];
+        if way == 0 {
+            let set = [(mark, Value::Integer(mark_with))];
+            let mut claimed = store.claim(scope(OURS), &THINGS, &filter, &[], 1_000, &set).await?;
+            claimed.sort_by_key(Row::id);
+            let taken: Vec<Row> = before.iter().filter(|row| fixture.matches(&filter, row)).map(changed).collect();
+            ensure_same_rows(&claimed, &taken, &format!("claim {filter:#?}"))?;
+        } else if way == 1 {
+            let change =
+                Change::UpdateWhere { collection: &THINGS, filter: filter.clone(), assignments: assignments() };
+            let outcomes = store.commit(scope(OURS), vec![change]).await?;
+            ensure_equal!(outcomes, vec![Outcome::Touched(touched)], "rows changed by {filter:#?}");
+        } else {
+            let changes = before.iter().map(|row| Change::Update {
+                collection: &THINGS,
+                id: row.id(),
+                expected_version: Some(row.version()),
+                condition: Some((filter.clone(), WhenUnmet::Skip)),
+                assignments: assignments(),
+            });
+            let outcomes = store.commit(scope(OURS), changes.collect()).await?;
+            let met = outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Updated { .. })).count() as u64;
+            ensure_equal!(met, touched, "rows changed where {filter:#?}");
+        }
+        ensure_same_rows(
+            &all_rows(store, scope(OURS), &THINGS).await?,
+            &expected,
+            &format!("after changes by {filter:#?}"),
+        )
+    })
+    .await
 }
 
 /// Random commits, some of which fail, have the outcomes and leave the rows that they have and leave in memory.
