@@ -86,7 +86,8 @@ fn push_group(statement: &mut Statement, rows: &Rows<'_>, place: usize, group: &
 /// Writes `FROM` and `WHERE`: the rows that match, once for each element of a list they are grouped by, within the
 /// outermost bounds of intervals.
 fn push_rows(statement: &mut Statement, rows: &Rows<'_>, aggregation: &Aggregation) -> StoreResult<()> {
-    statement.push(&format!(" FROM {} AS {}", rows.layout.table, rows.alias));
+    statement.push(" FROM ");
+    rows.push_table(statement, &aggregation.filter);
     for (place, group) in aggregation.groups.iter().enumerate() {
         if let Group::Field(field) = group
             && field.kind == FieldKind::TextList

@@ -42,6 +42,30 @@ impl<'a> Rows<'a> {
         Self { layouts, layout, alias: crate::layout::ALIAS, organization, literal_organization }
     }
 
+    /// Writes the table. Where the filter finds rows by their numbers (through trigrams or elements), no index must
+    /// get between: SQLite, which thinks that an organization has ten records, would go through all of them.
+    pub(crate) fn push_table(&self, statement: &mut Statement, filter: &Filter) {
+        statement.push(&format!("{} AS {}", self.layout.table, self.alias));
+        if self.found_by_row(filter) {
+            statement.push(" NOT INDEXED");
+        }
+    }
+
+    /// Whether every match is found through the trigrams of a search or the elements of a list.
+    pub(crate) fn found_by_row(&self, filter: &Filter) -> bool {
+        match filter {
+            Filter::And(filters) => filters.iter().any(|filter| self.found_by_row(filter)),
+            Filter::Search { terms } => self.layout.search_table().is_some() && search::has_trigrams(terms),
+            Filter::Contains { field, .. } | Filter::In { field, .. } => {
+                field.kind == FieldKind::TextList
+                    && field.key.is_none()
+                    && self.organization.is_some()
+                    && self.layout.element_table(&field.name).is_some()
+            }
+            _ => false,
+        }
+    }
+
     /// Writes `WHERE` with the organization and the filter.
     pub(crate) fn push_where(&self, statement: &mut Statement, filter: &Filter) -> StoreResult<()> {
         statement.push(" WHERE ");

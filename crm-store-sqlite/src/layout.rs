@@ -137,6 +137,11 @@ impl Layout {
 }
 
 impl ElementTable {
+    /// Whether the id runs downward: as the column before it does.
+    pub(crate) fn id_descends(&self) -> bool {
+        matches!(self.columns.last(), Some(ElementColumn::Copied { descending: true, .. }))
+    }
+
     fn of(collection: &'static Collection, index: &Index) -> Option<Self> {
         let fields: Vec<(&'static Field, bool)> = index
             .fields

@@ -10,7 +10,7 @@ use crm_core::store::{Comparison, FieldKind, FieldRef, Filter, Position, Query, 
 
 use crate::{
     compile::Rows,
-    layout::Layout,
+    layout::{ElementColumn, Layout},
     statement::{Statement, identifier},
 };
 
@@ -42,20 +42,44 @@ pub(crate) struct Plan {
     blocks: Vec<Vec<Bound>>,
     /// The index that is read, where the choice is not left to SQLite.
     index: Option<String>,
+    /// The element of a list by whose rows the page is read.
+    element: Option<Element>,
+    /// What the rows must match besides having the element.
+    filter: Filter,
     /// Whether every match is read and sorted.
     pub(crate) slow: bool,
 }
 
+/// An element of a list whose rows an element table has in the order of the query.
+struct Element {
+    /// The table, quoted.
+    table: String,
+    value: String,
+}
+
+/// The name that a statement gives an element table.
+const ELEMENTS: &str = "s";
+
 impl Plan {
     /// `custom_index` tells whether there is an index on a custom field.
     pub(crate) fn new(rows: &Rows<'_>, query: &Query, custom_index: impl Fn(&FieldRef) -> bool) -> StoreResult<Self> {
-        let keys = keys(rows, &query.sort)?;
+        let mut keys = keys(rows, &query.sort)?;
+        let choice = choose(rows, query, custom_index);
+        if choice.element.is_some() {
+            // The element table has copies of the columns, in the order of its key.
+            let own = format!("{}.", rows.alias);
+            for expression in keys.iter_mut().flat_map(|key| &mut key.expressions) {
+                if let Some(column) = expression.strip_prefix(&own) {
+                    *expression = format!("{ELEMENTS}.{column}");
+                }
+            }
+        }
         let blocks = match &query.after {
             None => vec![Vec::new()],
             Some(position) => after(&keys, &values(rows.layout, &query.sort, position)),
         };
-        let Served { index, slow } = serve(rows, query, custom_index);
-        Ok(Self { keys, blocks, index, slow })
+        let Choice { index, element, filter, slow } = choice;
+        Ok(Self { keys, blocks, index, element, filter, slow })
     }
 
     /// How many ranges the page may have to read.
@@ -64,18 +88,29 @@ impl Plan {
     }
 
     /// Writes `FROM`, `WHERE` and `ORDER BY` of a block.
-    pub(crate) fn push_block(
-        &self,
-        statement: &mut Statement,
-        rows: &Rows<'_>,
-        filter: &Filter,
-        block: usize,
-    ) -> StoreResult<()> {
-        statement.push(&format!(" FROM {} AS {}", rows.layout.table, rows.alias));
-        if let Some(index) = &self.index {
-            statement.push(" INDEXED BY ").push(&identifier(index));
+    pub(crate) fn push_block(&self, statement: &mut Statement, rows: &Rows<'_>, block: usize) -> StoreResult<()> {
+        statement.push(" FROM ");
+        if let (Some(element), Some(organization)) = (&self.element, rows.organization) {
+            // A cross join is read from left to right.
+            statement.push(&format!(
+                "{} AS {ELEMENTS} CROSS JOIN {} AS {alias} ON {alias}.\"row\" = {ELEMENTS}.\"row\"",
+                element.table,
+                rows.layout.table,
+                alias = rows.alias
+            ));
+            rows.push_where(statement, &self.filter)?;
+            statement.push(&format!(" AND {ELEMENTS}.\"organization_id\" = ")).bind_id(organization);
+            statement.push(&format!(" AND {ELEMENTS}.\"element\" = ")).bind_text(element.value.clone());
+        } else {
+            match &self.index {
+                Some(index) => {
+                    statement.push(&format!("{} AS {}", rows.layout.table, rows.alias));
+                    statement.push(" INDEXED BY ").push(&identifier(index));
+                }
+                None => rows.push_table(statement, &self.filter),
+            }
+            rows.push_where(statement, &self.filter)?;
         }
-        rows.push_where(statement, filter)?;
         for bound in self.blocks.get(block).into_iter().flatten() {
             statement.push(" AND ");
             bound.push(statement);
@@ -204,65 +239,165 @@ fn equal(key: &Key, values: Option<&[Value]>) -> Vec<Bound> {
     }
 }
 
-/// Which index serves a query.
-struct Served {
+/// How a query is read.
+struct Choice {
     index: Option<String>,
+    element: Option<Element>,
+    filter: Filter,
     slow: bool,
 }
 
-/// Chooses the index that has the filter's equalities and then the order: the one with the most equalities. Left to
-/// itself SQLite, which knows nothing of the values, may sort a million rows to save reading twenty. Where a key
-/// names the record, or nothing serves, the choice is SQLite's.
-fn serve(rows: &Rows<'_>, query: &Query, custom_index: impl Fn(&FieldRef) -> bool) -> Served {
+/// Chooses what a query is read by, since SQLite, which knows nothing of the values, may sort a million rows to save
+/// reading twenty.
+///
+/// - A key that names one record, or a list of ids: SQLite finds that by itself.
+/// - An element of a list, where an element table has the order too.
+/// - Search, or an element of a list in another order: the matches are few, so they are found first and sorted.
+/// - The index that has the filter's equalities and then the order, the one with the most equalities. Without an
+///   order, one that has more of the equalities, even where the matches then have to be sorted by id.
+fn choose(rows: &Rows<'_>, query: &Query, custom_index: impl Fn(&FieldRef) -> bool) -> Choice {
     let layout = rows.layout;
     let collection = layout.collection;
-    let mut bound: Vec<&str> = Vec::new();
-    equalities(&query.filter, &mut bound);
+    let mut bound = Bindings { values: Vec::new(), missing: Vec::new() };
+    bound.collect(&query.filter);
     if rows.organization.is_some() {
-        bound.push("organization_id");
+        bound.values.push("organization_id");
     }
-    let names_one = bound.contains(&"id")
+    let choice = |index, slow| Choice { index, element: None, filter: query.filter.clone(), slow };
+    let names_one = bound.values.contains(&"id")
         || names_ids(&query.filter)
-        || collection.unique.iter().any(|key| key.fields.iter().all(|field| bound.contains(field)));
+        || collection.unique.iter().any(|key| key.fields.iter().all(|field| bound.values.contains(field)));
     if names_one {
-        return Served { index: None, slow: false };
+        return choice(None, false);
+    }
+    if let Some((element, filter)) = by_element(rows, query, &bound) {
+        return Choice { index: None, element: Some(element), filter, slow: false };
+    }
+    if rows.found_by_row(&query.filter) {
+        return choice(None, true);
     }
     if let Some(sort) = query.sort.iter().find(|sort| sort.field.key.is_some()) {
-        return Served { index: None, slow: query.sort.len() > 1 || !custom_index(&sort.field) };
+        return choice(None, query.sort.len() > 1 || !custom_index(&sort.field));
     }
-    let mut best: Option<(usize, String)> = None;
-    for index in collection.indexes {
-        let Some(columns) = layout.index_columns(index) else { continue };
-        let equal = columns.iter().take_while(|(name, _)| binds(layout, &bound, name)).count();
-        // Some of the equalities may be wanted as the beginning of the order instead, which changes nothing.
-        if serves(layout, &columns[equal..], &query.sort, &bound) && best.as_ref().is_none_or(|(most, _)| equal > *most)
-        {
-            best = Some((equal, layout.index_name(index)));
+    let best = collection
+        .indexes
+        .iter()
+        .filter_map(|index| {
+            let columns = layout.index_columns(index)?;
+            let equal = columns.iter().take_while(|(name, _)| bound.binds(layout, name)).count();
+            let values = columns.iter().take_while(|(name, _)| bound.binds_value(layout, name)).count();
+            let serves = serves(layout, &columns[equal..], &query.sort, &bound);
+            let led = usize::from(layout.is_tenant());
+            let fits = if query.sort.is_empty() { values > led || serves && equal > led } else { serves };
+            fits.then(|| ((values, serves, equal), layout.index_name(index)))
+        })
+        .max_by_key(|(worth, _)| *worth);
+    match best {
+        Some(((_, serves, _), index)) => choice(Some(index), !serves),
+        None => choice(None, !orders_by_id(&query.sort, &bound)),
+    }
+}
+
+/// The element table that has an element of the filter and then the order, and what is left of the filter.
+fn by_element(rows: &Rows<'_>, query: &Query, bound: &Bindings<'_>) -> Option<(Element, Filter)> {
+    let conjuncts = match &query.filter {
+        Filter::And(filters) => filters.as_slice(),
+        other => std::slice::from_ref(other),
+    };
+    rows.organization?;
+    conjuncts.iter().enumerate().find_map(|(place, conjunct)| {
+        let (list, value) = match conjunct {
+            Filter::Contains { field, text } if field.kind == FieldKind::TextList && field.key.is_none() => {
+                (&field.name, text)
+            }
+            Filter::In { field, values } if field.kind == FieldKind::TextList && field.key.is_none() => {
+                let [Value::Text(text)] = values.as_slice() else { return None };
+                (&field.name, text)
+            }
+            _ => return None,
+        };
+        let table = rows.layout.elements.iter().find(|table| {
+            let columns: Vec<(String, bool)> = table
+                .columns
+                .iter()
+                .filter_map(|column| match column {
+                    ElementColumn::Element => None,
+                    ElementColumn::Copied { name, descending, .. } => Some((name.clone(), *descending)),
+                })
+                .chain([("id".to_owned(), table.id_descends())])
+                .collect();
+            table.list == list.as_ref()
+                && table.columns.first() == Some(&ElementColumn::Element)
+                && serves(rows.layout, &columns, &query.sort, bound)
+        })?;
+        let mut rest = conjuncts.to_vec();
+        rest.remove(place);
+        Some((Element { table: identifier(&table.name), value: value.clone() }, Filter::And(rest)))
+    })
+}
+
+/// The declared fields that a match has exactly one value of, or none.
+#[derive(Default)]
+struct Bindings<'a> {
+    values: Vec<&'a str>,
+    missing: Vec<&'a str>,
+}
+
+impl<'a> Bindings<'a> {
+    fn collect(&mut self, filter: &'a Filter) {
+        match filter {
+            Filter::And(filters) => filters.iter().for_each(|filter| self.collect(filter)),
+            Filter::Compare { field, comparison: Comparison::Equal, .. } if field.key.is_none() => {
+                self.values.push(&field.name);
+            }
+            Filter::In { field, values }
+                if field.key.is_none() && values.len() == 1 && field.kind != FieldKind::TextList =>
+            {
+                self.values.push(&field.name);
+            }
+            Filter::Not(inner) => {
+                if let Filter::Exists { field } = inner.as_ref()
+                    && field.key.is_none()
+                    && field.kind != FieldKind::TextList
+                {
+                    self.missing.push(&field.name);
+                }
+            }
+            _ => {}
         }
     }
-    let led = usize::from(layout.is_tenant());
-    match best {
-        Some((equal, index)) if equal > led || !query.sort.is_empty() => Served { index: Some(index), slow: false },
-        _ => Served { index: None, slow: !orders_by_id(&query.sort, &bound) },
+
+    fn has(&self, name: &str) -> bool {
+        self.values.contains(&name) || self.missing.contains(&name)
+    }
+
+    /// Whether the column has one value in all matches, or is missing in all.
+    fn binds(&self, layout: &Layout, column: &str) -> bool {
+        self.has(column) || folded_source(layout, column).is_some_and(|name| self.has(name))
+    }
+
+    /// Whether the column has one value in all matches.
+    fn binds_value(&self, layout: &Layout, column: &str) -> bool {
+        self.values.contains(&column)
+            || folded_source(layout, column).is_some_and(|name| self.values.contains(&name))
     }
 }
 
-/// Whether an equality of the filter fixes the column: the field's own, or its folded form.
-fn binds(layout: &Layout, bound: &[&str], column: &str) -> bool {
-    bound.contains(&column)
-        || column.strip_suffix("_folded").is_some_and(|name| bound.contains(&name) && layout.is_folded_in_index(name))
+/// The field whose folded form the column is, where an equality names that form too.
+fn folded_source<'a>(layout: &Layout, column: &'a str) -> Option<&'a str> {
+    column.strip_suffix("_folded").filter(|name| layout.is_folded_in_index(name))
 }
 
-fn orders_by_id(sort: &[Sort], bound: &[&str]) -> bool {
-    sort.iter().find(|sort| !bound.contains(&sort.field.name.as_ref())).is_none_or(|sort| sort.field.name == "id")
+fn orders_by_id(sort: &[Sort], bound: &Bindings<'_>) -> bool {
+    sort.iter().find(|sort| !bound.has(&sort.field.name)).is_none_or(|sort| sort.field.name == "id")
 }
 
 /// Whether the columns run in the order, or in the opposite of it.
-fn serves(layout: &Layout, columns: &[(String, bool)], sort: &[Sort], bound: &[&str]) -> bool {
+fn serves(layout: &Layout, columns: &[(String, bool)], sort: &[Sort], bound: &Bindings<'_>) -> bool {
     let mut wanted: Vec<(String, bool)> = Vec::new();
     for sort in sort {
         let Some(declared) = layout.collection.field(&sort.field.name) else { return false };
-        if bound.contains(&declared.name) {
+        if bound.has(declared.name) {
             continue;
         }
         wanted.extend(
@@ -279,28 +414,6 @@ fn serves(layout: &Layout, columns: &[(String, bool)], sort: &[Sort], bound: &[&
             && columns.iter().zip(&wanted).all(|(have, want)| have.0 == want.0 && (have.1 != want.1) == reversed)
     };
     agree(false) || agree(true)
-}
-
-/// The declared fields that a match has exactly one value of.
-fn equalities<'a>(filter: &'a Filter, bound: &mut Vec<&'a str>) {
-    match filter {
-        Filter::And(filters) => filters.iter().for_each(|filter| equalities(filter, bound)),
-        Filter::Compare { field, comparison: Comparison::Equal, .. } if field.key.is_none() => bound.push(&field.name),
-        Filter::In { field, values }
-            if field.key.is_none() && values.len() == 1 && field.kind != FieldKind::TextList =>
-        {
-            bound.push(&field.name);
-        }
-        Filter::Not(inner) => {
-            if let Filter::Exists { field } = inner.as_ref()
-                && field.key.is_none()
-                && field.kind != FieldKind::TextList
-            {
-                bound.push(&field.name);
-            }
-        }
-        _ => {}
-    }
 }
 
 /// Whether a match is one of a list of records.

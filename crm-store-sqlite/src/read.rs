@@ -91,7 +91,7 @@ pub(crate) async fn find(
         let missing = wanted - page.rows.len();
         let mut statement = Statement::new("SELECT ");
         statement.push(&layout.selected);
-        plan.push_block(&mut statement, &rows, &query.filter, block)?;
+        plan.push_block(&mut statement, &rows, block)?;
         push_limit(&mut statement, missing.saturating_add(left_out), if counted_here == 0 { query.skip } else { 0 });
         let found = reader.all(statement).await?;
         let skipped = left_out.min(found.len());
@@ -187,7 +187,7 @@ fn sorted(
     for block in 0..plan.blocks() {
         let mut statement = Statement::new("SELECT ");
         statement.push(&layout.selected);
-        plan.push_block(&mut statement, &rows, &query.filter, block)?;
+        plan.push_block(&mut statement, &rows, block)?;
         statements.push(statement);
     }
     let (sender, receiver) = mpsc::channel(64);
@@ -244,7 +244,7 @@ pub(crate) async fn count(
     let layout = store.layouts.of(collection);
     let rows = Rows::new(&store.layouts, &layout, organization, filter);
     let mut statement = Statement::new("SELECT count(*) FROM ");
-    statement.push(&layout.table).push(" AS t");
+    rows.push_table(&mut statement, filter);
     rows.push_where(&mut statement, filter)?;
     let mut reader = store.pool.acquire().await?;
     let row = reader.first(statement).await?.ok_or_else(missing_row)?;

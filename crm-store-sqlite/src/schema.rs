@@ -160,14 +160,12 @@ fn elements(layout: &Layout, table: &ElementTable) -> Derived {
     let mut definitions = vec!["\"organization_id\" BLOB NOT NULL".to_owned()];
     let mut key: Vec<String> = if layout.is_tenant() { vec!["\"organization_id\"".to_owned()] } else { Vec::new() };
     let mut columns = vec!["\"organization_id\"".to_owned()];
-    let mut descends = false;
     for column in &table.columns {
         match column {
             ElementColumn::Element => {
                 definitions.push("\"element\" TEXT NOT NULL".to_owned());
                 key.push("\"element\"".to_owned());
                 columns.push("\"element\"".to_owned());
-                descends = false;
             }
             ElementColumn::Copied { name, field, descending } => {
                 let kind = layout.collection.field(field).map_or(FieldKind::Text, |field| field.kind);
@@ -175,13 +173,12 @@ fn elements(layout: &Layout, table: &ElementTable) -> Derived {
                 definitions.push(format!("{} {} NOT NULL", identifier(name), affinity(kind)));
                 key.push(directed(name, *descending));
                 columns.push(identifier(name));
-                descends = *descending;
             }
         }
     }
     definitions.push("\"id\" BLOB NOT NULL".to_owned());
     definitions.push("\"row\" INTEGER NOT NULL".to_owned());
-    key.push(directed("id", descends));
+    key.push(directed("id", table.id_descends()));
     columns.extend(["\"id\"".to_owned(), "\"row\"".to_owned()]);
     let sql = format!(
         "CREATE TABLE {name} (\n  {},\n  PRIMARY KEY ({})\n) STRICT, WITHOUT ROWID",

@@ -107,7 +107,7 @@ impl Program {
         statement.push(&layout.table).push(" AS t SET ");
         push_assignments(&mut statement, &layout, &assignments);
         statement.push(" WHERE t.\"row\" IN (SELECT c.\"row\"");
-        plan.push_block(&mut statement, &inner, filter, 0)?;
+        plan.push_block(&mut statement, &inner, 0)?;
         statement.push(" LIMIT ").bind_integer(i64::try_from(limit).unwrap_or(i64::MAX)).push(") RETURNING ");
         let fields: Vec<String> = collection.fields.iter().map(|field| identifier(field.name)).collect();
         statement.push(&fields.join(","));
@@ -162,9 +162,12 @@ impl Program {
                 let organization = visible_organization(scope, collection)?;
                 let section = self.section(assignments.len() + 8);
                 let statement = section.begin();
-                statement.push("UPDATE ").push(&layout.table).push(" AS t SET ");
+                let rows = Rows::new(layouts, &layout, organization, filter);
+                statement.push("UPDATE ");
+                rows.push_table(statement, filter);
+                statement.push(" SET ");
                 push_assignments(statement, &layout, assignments);
-                Rows::new(layouts, &layout, organization, filter).push_where(statement, filter)?;
+                rows.push_where(statement, filter)?;
                 section.parts.push(Part { collection, change: place, kind: PartKind::Where });
                 self.outcomes.push(Outcome::Touched(0));
             }
@@ -173,8 +176,10 @@ impl Program {
                 let organization = visible_organization(scope, collection)?;
                 let section = self.section(8);
                 let statement = section.begin();
-                statement.push("DELETE FROM ").push(&layout.table).push(" AS t");
-                Rows::new(layouts, &layout, organization, filter).push_where(statement, filter)?;
+                let rows = Rows::new(layouts, &layout, organization, filter);
+                statement.push("DELETE FROM ");
+                rows.push_table(statement, filter);
+                rows.push_where(statement, filter)?;
                 section.parts.push(Part { collection, change: place, kind: PartKind::Where });
                 self.outcomes.push(Outcome::Touched(0));
             }
