@@ -103,6 +103,10 @@ impl<'a> Rows<'a> {
             Filter::Compare { field, comparison: Comparison::Equal, value } => {
                 self.push_equal(statement, field, value, negated)
             }
+            Filter::Exists { field } if negated && field.kind != FieldKind::TextList => {
+                statement.push("(").push(&self.scalar(field)?).push(" IS NULL)");
+                Ok(())
+            }
             leaf => {
                 if negated {
                     statement.push("(");

@@ -143,7 +143,7 @@ impl Run<'_> {
             if anew {
                 (self.progress)(&derived.table.name, 0, 1);
                 // Triggers that differ have kept something else than what is wanted now.
-                self.remake(&derived.table).await?;
+                self.remake(derived.table.kind, &derived.table).await?;
                 self.execute(&derived.fill).await?;
                 (self.progress)(&derived.table.name, 1, 1);
             }
@@ -151,17 +151,19 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// The statement that made the item, if it is there.
-    async fn existing(&mut self, name: &str) -> StoreResult<Option<String>> {
-        let rows = self.all(Statement::new(&schema::existing(&[name]))).await?;
-        rows.first().map(|row| row.try_get_unchecked(1).map_err(StoreError::engine)).transpose()
+    /// What is there under the name: its kind, and the statement that made it.
+    async fn existing(&mut self, name: &str) -> StoreResult<Option<(String, String)>> {
+        let rows = self.all(Statement::new(&schema::existing(name))).await?;
+        let Some(row) = rows.first() else { return Ok(None) };
+        let text = |column: usize| row.try_get_unchecked(column).map_err(StoreError::engine);
+        Ok(Some((text(0)?, text(1)?)))
     }
 
     /// Makes the item unless it is there as declared; answers whether it was made.
     async fn item(&mut self, item: &Item) -> StoreResult<bool> {
         match self.existing(&item.name).await? {
-            Some(sql) if sql == item.sql => Ok(false),
-            Some(_) => self.remake(item).await.map(|()| true),
+            Some((_, sql)) if sql == item.sql => Ok(false),
+            Some((kind, _)) => self.remake(&kind, item).await.map(|()| true),
             None => {
                 if item.kind == "INDEX" {
                     (self.progress)(&item.name, 0, 1);
@@ -171,8 +173,8 @@ impl Run<'_> {
         }
     }
 
-    async fn remake(&mut self, item: &Item) -> StoreResult<()> {
-        self.execute(&format!("DROP {} {}", item.kind, identifier(&item.name))).await?;
+    async fn remake(&mut self, kind: &str, item: &Item) -> StoreResult<()> {
+        self.execute(&format!("DROP {kind} {}", identifier(&item.name))).await?;
         self.execute(&item.sql).await
     }
 

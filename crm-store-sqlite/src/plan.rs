@@ -61,8 +61,12 @@ struct Element {
 const ELEMENTS: &str = "s";
 
 impl Plan {
-    /// `custom_index` tells whether there is an index on a custom field.
-    pub(crate) fn new(rows: &Rows<'_>, query: &Query, custom_index: impl Fn(&FieldRef) -> bool) -> StoreResult<Self> {
+    /// `custom_index` tells the index on a custom field.
+    pub(crate) fn new(
+        rows: &Rows<'_>,
+        query: &Query,
+        custom_index: impl Fn(&FieldRef) -> Option<String>,
+    ) -> StoreResult<Self> {
         let mut keys = keys(rows, &query.sort)?;
         let choice = choose(rows, query, custom_index);
         if choice.element.is_some() {
@@ -116,7 +120,15 @@ impl Plan {
             bound.push(statement);
         }
         statement.push(" ORDER BY ");
-        let directed = self.keys.iter().flat_map(|key| {
+        // What is the same in the whole block has no part in its order.
+        let fixed = |key: &Key| {
+            self.blocks.get(block).into_iter().flatten().any(|bound| match bound {
+                Bound::Missing(expression) => key.expressions.first() == Some(expression),
+                Bound::Equal(expression, _) => key.expressions.last() == Some(expression),
+                Bound::Present(_) | Bound::After { .. } => false,
+            })
+        };
+        let directed = self.keys.iter().filter(|key| !fixed(key)).flat_map(|key| {
             key.expressions.iter().map(|expression| (expression, if key.descending { " DESC" } else { "" }))
         });
         for (place, (expression, direction)) in directed.enumerate() {
@@ -255,7 +267,7 @@ struct Choice {
 /// - Search, or an element of a list in another order: the matches are few, so they are found first and sorted.
 /// - The index that has the filter's equalities and then the order, the one with the most equalities. Without an
 ///   order, one that has more of the equalities, even where the matches then have to be sorted by id.
-fn choose(rows: &Rows<'_>, query: &Query, custom_index: impl Fn(&FieldRef) -> bool) -> Choice {
+fn choose(rows: &Rows<'_>, query: &Query, custom_index: impl Fn(&FieldRef) -> Option<String>) -> Choice {
     let layout = rows.layout;
     let collection = layout.collection;
     let mut bound = Bindings { values: Vec::new(), missing: Vec::new() };
@@ -277,7 +289,9 @@ fn choose(rows: &Rows<'_>, query: &Query, custom_index: impl Fn(&FieldRef) -> bo
         return choice(None, true);
     }
     if let Some(sort) = query.sort.iter().find(|sort| sort.field.key.is_some()) {
-        return choice(None, query.sort.len() > 1 || !custom_index(&sort.field));
+        let index = if query.sort.len() == 1 { custom_index(&sort.field) } else { None };
+        let slow = index.is_none();
+        return choice(index, slow);
     }
     let best = collection
         .indexes
@@ -378,8 +392,7 @@ impl<'a> Bindings<'a> {
 
     /// Whether the column has one value in all matches.
     fn binds_value(&self, layout: &Layout, column: &str) -> bool {
-        self.values.contains(&column)
-            || folded_source(layout, column).is_some_and(|name| self.values.contains(&name))
+        self.values.contains(&column) || folded_source(layout, column).is_some_and(|name| self.values.contains(&name))
     }
 }
 
@@ -424,3 +437,6 @@ fn names_ids(filter: &Filter) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -70,29 +70,57 @@ pub(crate) async fn get(
     Ok(ids.iter().filter_map(|id| found.get(id).cloned()).collect())
 }
 
+/// The statements that read what a query asks for, one after the other, without its limit; and whether they are slow.
+pub(crate) fn statements(
+    store: &SqliteStore,
+    scope: Scope,
+    collection: &'static Collection,
+    query: &Query,
+) -> StoreResult<(Vec<Statement>, bool)> {
+    let organization = visible_organization(scope, collection)?;
+    check_query(collection, query)?;
+    let layout = store.layouts.of(collection);
+    let mut rows = Rows::new(&store.layouts, &layout, organization, &query.filter);
+    rows.literal_organization |= layout.is_tenant() && query.sort.iter().any(|sort| sort.field.key.is_some());
+    let plan = Plan::new(&rows, query, |field| store.custom_index(collection, organization, field))?;
+    let mut statements = Vec::with_capacity(plan.blocks());
+    for block in 0..plan.blocks() {
+        let mut statement = Statement::new("SELECT ");
+        statement.push(&layout.selected);
+        plan.push_block(&mut statement, &rows, block)?;
+        statements.push(statement);
+    }
+    Ok((statements, plan.slow))
+}
+
 pub(crate) async fn find(
     store: &SqliteStore,
     scope: Scope,
     collection: &'static Collection,
     query: &Query,
 ) -> StoreResult<Page> {
-    let organization = visible_organization(scope, collection)?;
-    check_query(collection, query)?;
-    let layout = store.layouts.of(collection);
-    let rows = rows_of(store, &layout, organization, query);
-    let plan = Plan::new(&rows, query, |field| store.has_custom_index(collection, organization, field))?;
+    match read_page(store, scope, collection, query).await {
+        Err(error) if store.forget_dropped_index(&error) => read_page(store, scope, collection, query).await,
+        page => page,
+    }
+}
+
+async fn read_page(
+    store: &SqliteStore,
+    scope: Scope,
+    collection: &'static Collection,
+    query: &Query,
+) -> StoreResult<Page> {
+    let (statements, slow) = statements(store, scope, collection, query)?;
     let wanted = query.limit.saturating_add(1);
     // An offset counts over all blocks, so with several of them the rows are counted here.
-    let counted_here = if plan.blocks() > 1 { usize::try_from(query.skip).unwrap_or(usize::MAX) } else { 0 };
-    let mut left_out = counted_here;
-    let mut page = Page { slow: plan.slow, ..Page::default() };
+    let several = statements.len() > 1;
+    let mut left_out = if several { usize::try_from(query.skip).unwrap_or(usize::MAX) } else { 0 };
+    let mut page = Page { slow, ..Page::default() };
     let mut reader = store.pool.acquire().await?;
-    for block in 0..plan.blocks() {
+    for mut statement in statements {
         let missing = wanted - page.rows.len();
-        let mut statement = Statement::new("SELECT ");
-        statement.push(&layout.selected);
-        plan.push_block(&mut statement, &rows, block)?;
-        push_limit(&mut statement, missing.saturating_add(left_out), if counted_here == 0 { query.skip } else { 0 });
+        push_limit(&mut statement, missing.saturating_add(left_out), if several { 0 } else { query.skip });
         let found = reader.all(statement).await?;
         let skipped = left_out.min(found.len());
         left_out -= skipped;
@@ -107,17 +135,6 @@ pub(crate) async fn find(
     page.has_more = page.rows.len() > query.limit;
     page.rows.truncate(query.limit);
     Ok(page)
-}
-
-fn rows_of<'a>(
-    store: &'a SqliteStore,
-    layout: &'a crate::layout::Layout,
-    organization: Option<Uuid>,
-    query: &Query,
-) -> Rows<'a> {
-    let mut rows = Rows::new(&store.layouts, layout, organization, &query.filter);
-    rows.literal_organization |= layout.is_tenant() && query.sort.iter().any(|sort| sort.field.key.is_some());
-    rows
 }
 
 fn push_limit(statement: &mut Statement, limit: usize, skip: u64) {
@@ -178,18 +195,7 @@ fn sorted(
     collection: &'static Collection,
     query: &Query,
 ) -> StoreResult<mpsc::Receiver<StoreResult<Row>>> {
-    let organization = visible_organization(scope, collection)?;
-    check_query(collection, query)?;
-    let layout = store.layouts.of(collection);
-    let rows = rows_of(store, &layout, organization, query);
-    let plan = Plan::new(&rows, query, |field| store.has_custom_index(collection, organization, field))?;
-    let mut statements = Vec::with_capacity(plan.blocks());
-    for block in 0..plan.blocks() {
-        let mut statement = Statement::new("SELECT ");
-        statement.push(&layout.selected);
-        plan.push_block(&mut statement, &rows, block)?;
-        statements.push(statement);
-    }
+    let (statements, _) = statements(store, scope, collection, query)?;
     let (sender, receiver) = mpsc::channel(64);
     let skip = usize::try_from(query.skip).unwrap_or(usize::MAX);
     let limit = if query.limit == 0 { usize::MAX } else { query.limit };

@@ -20,7 +20,7 @@ pub(crate) const APPLICATION_ID: i64 = 0x4352_4d73;
 pub(crate) struct Item {
     /// Its name, not quoted.
     pub(crate) name: String,
-    /// What `DROP` calls it.
+    /// What `CREATE` and `DROP` call it.
     pub(crate) kind: &'static str,
     /// The statement that makes it.
     pub(crate) sql: String,
@@ -263,10 +263,11 @@ fn triggers(layout: &Layout, derived: &str, watched: &[String], insert: &str, re
     ]
 }
 
-/// The expressions of an index over a custom field: those that filters and orders compile to.
+/// An index over a custom field, by the expressions that filters and orders compile to. The organization leads it,
+/// though it is the same in every entry: SQLite would think any index that it leads the better choice.
 pub(crate) fn custom_index(layout: &Layout, name: &str, organization: uuid::Uuid, expressions: &[String]) -> Item {
     let sql = format!(
-        "CREATE INDEX {} ON {} ({},\"id\") WHERE \"organization_id\" = {}",
+        "CREATE INDEX {} ON {} (\"organization_id\",{},\"id\") WHERE \"organization_id\" = {}",
         identifier(name),
         layout.table,
         expressions.join(","),
@@ -275,10 +276,9 @@ pub(crate) fn custom_index(layout: &Layout, name: &str, organization: uuid::Uuid
     Item { name: name.to_owned(), kind: "INDEX", sql }
 }
 
-/// The statement that tells what the schema has: name and text.
-pub(crate) fn existing(names: &[&str]) -> String {
-    let names: Vec<String> = names.iter().map(|name| literal(name)).collect();
-    format!("SELECT name, sql FROM sqlite_schema WHERE name IN ({})", names.join(","))
+/// The statement that tells what is in the schema under the name: its kind and the statement that made it.
+pub(crate) fn existing(name: &str) -> String {
+    format!("SELECT type, sql FROM sqlite_schema WHERE name = {}", literal(name))
 }
 
 /// The columns by which an order over a declared field runs, quoted.

@@ -80,6 +80,13 @@ impl Statement {
         }
     }
 
+    /// The same, asking how it would be run.
+    #[cfg(test)]
+    pub(crate) fn explained(mut self) -> Self {
+        self.text.insert_str(0, "EXPLAIN QUERY PLAN ");
+        self
+    }
+
     /// As a query that stays prepared.
     pub(crate) fn query(self) -> sqlx::Result<Query<'static, Sqlite, SqliteArguments>> {
         match self.failure {

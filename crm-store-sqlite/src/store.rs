@@ -116,16 +116,25 @@ impl SqliteStore {
         sqlx::Connection::close(connection).await.map_err(starting)
     }
 
-    /// Whether an index on the custom field serves the organization.
-    pub(crate) fn has_custom_index(
+    /// The index on a custom field of the organization.
+    pub(crate) fn custom_index(
         &self,
         collection: &'static Collection,
         organization: Option<Uuid>,
         field: &FieldRef,
-    ) -> bool {
-        let (Some(organization), Some(key)) = (organization, &field.key) else { return false };
+    ) -> Option<String> {
+        let (organization, key) = (organization?, field.key.as_ref()?);
         let name = index_name(collection, &field.name, key, field.kind, organization);
-        self.custom_indexes.read().unwrap_or_else(PoisonError::into_inner).contains(&name)
+        self.custom_indexes.read().unwrap_or_else(PoisonError::into_inner).contains(&name).then_some(name)
+    }
+
+    /// Another program may have dropped an index that a statement names: forgets it, and answers whether that was
+    /// why the statement failed.
+    pub(crate) fn forget_dropped_index(&self, error: &StoreError) -> bool {
+        let StoreError::Engine(cause) = error else { return false };
+        let message = cause.to_string();
+        let Some((_, name)) = message.split_once("no such index: ") else { return false };
+        self.custom_indexes.write().unwrap_or_else(PoisonError::into_inner).remove(name)
     }
 }
 
