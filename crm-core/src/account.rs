@@ -5,6 +5,8 @@
 //! both are looked up, and kept for at most five seconds (and not at all once this process has ended them).
 
 mod accounts;
+mod agent;
+mod agents;
 mod api_key;
 mod api_keys;
 mod authentication;
@@ -25,6 +27,8 @@ mod user;
 pub(crate) use self::state::AccountState;
 pub use self::{
     accounts::Accounts,
+    agent::{ChangedAgent, NewAgent},
+    agents::{Agents, CreatedAgent},
     api_key::{ApiKey, ApiKeyId, NewApiKey},
     api_keys::{ApiKeys, CreatedApiKey},
     authentication::Credentials,

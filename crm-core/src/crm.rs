@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use tokio::sync::Notify;
 
 use crate::{
-    account::{AccountSettings, AccountState, Accounts, ApiKey, ApiKeys, LoginRecord, RefreshToken, Session, User},
+    account::{AccountSettings, AccountState, Accounts, Agents, ApiKey, ApiKeys, LoginRecord, RefreshToken, Session, User},
     audit::{Audit, AuditEntry},
     customer::{ContactPoint, Customer, CustomerGroup, Note},
     event::Event,
@@ -17,7 +17,7 @@ use crate::{
     record::Record,
     repo::Repo,
     store::{Collection, SharedStore, Store},
-    tenancy::{Organization, OrganizationCache, Organizations},
+    tenancy::{Organization, OrganizationCache, Organizations, Team, Teams},
     time::Timestamp,
 };
 
@@ -202,6 +202,18 @@ impl Crm {
         ApiKeys::new(self)
     }
 
+    /// The staff of an organization.
+    #[must_use]
+    pub const fn agents(&self) -> Agents<'_> {
+        Agents::new(self)
+    }
+
+    /// The teams of an organization.
+    #[must_use]
+    pub const fn teams(&self) -> Teams<'_> {
+        Teams::new(self)
+    }
+
     /// Organizations and their settings.
     #[must_use]
     pub const fn organizations(&self) -> Organizations<'_> {
@@ -277,6 +289,7 @@ pub const fn collections() -> &'static [&'static Collection] {
         UniqueValue::COLLECTION,
         Organization::COLLECTION,
         User::COLLECTION,
+        Team::COLLECTION,
         LoginRecord::COLLECTION,
         Session::COLLECTION,
         RefreshToken::COLLECTION,

@@ -1,3 +1,5 @@
+use std::sync::LazyLock;
+
 use serde_json::json;
 
 use super::{ApiKey, ApiKeyId, NewApiKey, accounts::is_past, api_key};
@@ -8,13 +10,43 @@ use crate::{
     },
     crm::Crm,
     error::{Error, FieldErrors, Result},
+    list::{self, List, ListRequest, Listing},
     operation::Operation,
-    record::{Meta, ORGANIZATION_ID},
+    record::{Meta, ORGANIZATION_ID, Record},
+    rule::{Catalog, CatalogField},
     secret::{Secret, fingerprint, hexadecimal, random_token},
 };
 
 /// The most keys that an organization has at once.
 const MOST_KEYS: u64 = 200;
+
+/// What a list shows.
+const SHOWN: [&str; 12] = [
+    "id",
+    "name",
+    "prefix",
+    "permissions",
+    "read_only",
+    "expires_at",
+    "revoked_at",
+    "last_used_at",
+    "created_by",
+    "version",
+    "created_at",
+    "updated_at",
+];
+
+static CATALOG: LazyLock<Catalog> = LazyLock::new(|| {
+    Catalog::new(ApiKey::COLLECTION)
+        .with(CatalogField::column(ApiKey::name))
+        .with(CatalogField::column(ApiKey::prefix))
+        .with(CatalogField::column(ApiKey::permissions))
+        .with(CatalogField::column(ApiKey::read_only))
+        .with(CatalogField::column(ApiKey::expires_at))
+        .with(CatalogField::column(ApiKey::revoked_at))
+        .with(CatalogField::column(ApiKey::last_used_at))
+        .with(CatalogField::column(ApiKey::created_by))
+});
 
 /// A key that was just made. It is shown this once.
 #[derive(Clone, Debug)]
@@ -92,6 +124,21 @@ impl<'a> ApiKeys<'a> {
         operation.audit::<ApiKey>("api_key.created", record.id, None, Some(json!(record)));
         operation.commit().await?;
         Ok(CreatedApiKey { key: Secret::new(key), record })
+    }
+
+    /// What a list of keys can be asked for.
+    #[must_use]
+    pub fn listing() -> Listing<'static> {
+        Listing::new(&CATALOG).fields(&SHOWN)
+    }
+
+    /// The organization's keys, those that were revoked too.
+    ///
+    /// # Errors
+    /// [`Error::Forbidden`] without `api-keys:read`; those of the store.
+    pub async fn list(&self, by: &Principal, request: &ListRequest) -> Result<List<ApiKey>> {
+        by.may(API_KEYS_READ)?;
+        list::everything(self.crm, by, request, ORGANIZATION_ID.equals(by.organization)).await
     }
 
     /// One key of the organization.

@@ -112,7 +112,7 @@ impl Accounts<'_> {
     }
 }
 
-fn taken() -> Error {
+pub(super) fn taken() -> Error {
     Error::Duplicate {
         message: "There is an account with this e-mail address already.".to_owned(),
         fields: vec!["email".to_owned()],
