@@ -5,7 +5,9 @@ use std::{fmt, sync::Arc};
 use tokio::sync::Notify;
 
 use crate::{
-    account::{AccountSettings, AccountState, Accounts, Agents, ApiKey, ApiKeys, LoginRecord, RefreshToken, Session, User},
+    account::{
+        AccountSettings, AccountState, Accounts, Agents, ApiKey, ApiKeys, LoginRecord, RefreshToken, Session, User,
+    },
     audit::{Audit, AuditEntry},
     customer::{ContactPoint, Customer, CustomerGroup, Note},
     event::Event,

@@ -29,6 +29,8 @@
 //! }
 //! ```
 
+mod agent;
+mod api_key;
 mod audit;
 mod auth;
 mod customer;
@@ -37,8 +39,11 @@ mod field;
 mod group;
 mod health;
 mod note;
+mod organization;
 pub(crate) mod parameters;
+mod role;
 mod tag;
+mod team;
 
 use utoipa_axum::router::OpenApiRouter;
 
@@ -50,6 +55,11 @@ pub(crate) fn api() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .merge(audit::routes())
         .merge(auth::routes())
+        .merge(api_key::routes())
+        .merge(agent::routes())
+        .merge(team::routes())
+        .merge(role::routes())
+        .merge(organization::routes())
         .merge(customer::routes())
         .merge(group::routes())
         .merge(tag::routes())

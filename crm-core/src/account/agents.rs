@@ -305,7 +305,9 @@ impl<'a> Agents<'a> {
         let stored = stored.ok_or(Error::NotFound("organization"))?;
         let admins = self.crm.accounts().count_active(organization, User::role.equals(Role::Admin)).await?;
         if admins <= 1 {
-            return Err(Error::Conflict("The organization would have no active Admin: appoint another first.".to_owned()));
+            return Err(Error::Conflict(
+                "The organization would have no active Admin: appoint another first.".to_owned(),
+            ));
         }
         operation.change(Change::Update {
             collection: Organization::COLLECTION,
@@ -431,11 +433,7 @@ mod tests {
         ] {
             assert_eq!(may_appoint(&user(by), role).is_ok(), allowed, "{by} appoints {role}");
         }
-        let key = |permissions| Principal {
-            actor: Actor::ApiKey(uuid::Uuid::nil()),
-            permissions,
-            ..user(Role::Agent)
-        };
+        let key = |permissions| Principal { actor: Actor::ApiKey(uuid::Uuid::nil()), permissions, ..user(Role::Agent) };
         assert!(may_appoint(&key(PermissionSet::of(&[p::USERS_WRITE])), Role::Agent).is_err(), "more than its own");
         assert!(may_appoint(&key(PermissionSet::every()), Role::TL).is_ok());
         assert!(may_appoint(&key(PermissionSet::every()), Role::Admin).is_err());

@@ -4,7 +4,10 @@ use serde_json::json;
 
 use super::{ChangedTeam, NewTeam, Team, TeamWithMembers};
 use crate::{
-    access::{Principal, Visibility, permissions::{TEAMS_READ, TEAMS_WRITE}},
+    access::{
+        Principal, Visibility,
+        permissions::{TEAMS_READ, TEAMS_WRITE},
+    },
     account::User,
     crm::Crm,
     error::{Error, FieldErrors, Result},
@@ -187,9 +190,8 @@ impl<'a> Teams<'a> {
             return Err(Error::invalid("member_ids", "TOO_MANY", message));
         }
         let found = self.crm.repo::<User>().get_many(by.scope(), wanted).await?;
-        let is_colleague = |id: UserId| {
-            found.iter().any(|user| user.id == id && user.role.is_staff() && user.removed_at.is_none())
-        };
+        let is_colleague =
+            |id: UserId| found.iter().any(|user| user.id == id && user.role.is_staff() && user.removed_at.is_none());
         let mut errors = FieldErrors::new();
         if lead.is_some_and(|lead| !is_colleague(lead)) {
             errors.add("lead_id", "NOT_FOUND", "is no colleague of the organization");
@@ -239,11 +241,13 @@ impl<'a> Teams<'a> {
 
 fn name_taken(error: Error) -> Error {
     match error {
-        Error::Duplicate { fields, matches, .. } if fields.iter().any(|field| field == "name_key") => Error::Duplicate {
-            message: "There is a team of this name already.".to_owned(),
-            fields: vec!["name".to_owned()],
-            matches,
-        },
+        Error::Duplicate { fields, matches, .. } if fields.iter().any(|field| field == "name_key") => {
+            Error::Duplicate {
+                message: "There is a team of this name already.".to_owned(),
+                fields: vec!["name".to_owned()],
+                matches,
+            }
+        }
         other => other,
     }
 }
