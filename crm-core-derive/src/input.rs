@@ -6,6 +6,9 @@ use syn::{Data, DeriveInput, Error, Fields, Ident, LitStr, Result, ext::IdentExt
 
 use crate::names;
 
+/// The field that tells whose a record is.
+const ORGANIZATION: &str = "organization_id";
+
 /// One field of the struct.
 struct Member<'a> {
     name: &'a Ident,
@@ -57,6 +60,12 @@ pub(crate) fn expand(input: &DeriveInput) -> Result<Tokens> {
             }
             Ok(())
         })?;
+    }
+    // Every record shows its organization, and none is moved to another.
+    for names in [&mut ignored, &mut refused] {
+        if !names.is_empty() && !names.iter().any(|name| name == ORGANIZATION) {
+            names.push(ORGANIZATION.to_owned());
+        }
     }
     let record = &input.ident;
     let (parameters, arguments, conditions) = input.generics.split_for_impl();

@@ -47,7 +47,6 @@ pub trait Record: Clone + Send + Sync + Sized + 'static {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Meta {
     /// The organization that the record belongs to.
-    #[serde(skip)]
     pub organization_id: OrganizationId,
     /// 1 when created, one more after each change; the same as the `ETag`.
     pub version: i64,

@@ -63,8 +63,9 @@ static CATALOG: LazyLock<Catalog> = LazyLock::new(|| {
 });
 
 /// The fields of an entry as it is shown.
-const SHOWN: [&str; 18] = [
+const SHOWN: [&str; 19] = [
     "id",
+    "organization_id",
     "action",
     "actor_type",
     "actor_id",
