@@ -8,4 +8,5 @@
 mod support;
 
 mod account;
+mod custom_field;
 mod server;

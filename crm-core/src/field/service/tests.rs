@@ -372,3 +372,12 @@ async fn what_is_written_while_values_convert_is_kept() {
         assert!(text == format!(r#"{{"size":{number}}}"#) || text == format!(r#"{{"size":{exact}}}"#), "{text}");
     }
 }
+
+#[tokio::test]
+async fn the_documented_field_is_a_field() {
+    let crm = crm().await;
+    let document = include_str!("../../../../docs/custom-fields.md");
+    let examples: Vec<&str> = document.split("```json\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    let field = declare(&crm, serde_json::from_str(examples[0]).unwrap()).await;
+    assert!(field.rules.required_if.is_some());
+}
