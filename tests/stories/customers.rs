@@ -1,0 +1,12 @@
+//! Customers, single and in bulk, their groups, tags and notes.
+
+mod bad_input;
+mod batch;
+mod duplicates;
+mod everyday;
+mod foreign;
+mod groups;
+mod lists;
+mod notes;
+mod own_profile;
+mod sight;
