@@ -9,4 +9,5 @@ mod support;
 
 mod account;
 mod custom_field;
+mod customers;
 mod server;

@@ -83,7 +83,7 @@ on_every_store! {
         admin.put(&first, json!({"name": "Cem"})).if_match(&first).await.refused(412, "VERSION_CONFLICT");
         admin.delete(&first).if_match(&first).await.refused(412, "VERSION_CONFLICT");
         admin.delete(format!("{first}?hard=true")).if_match(&first).await.refused(412, "VERSION_CONFLICT");
-        admin.patch(&first, json!({"name": "Cem"})).header("if-match", "\"not ours\"").await.refused(412, "VERSION_CONFLICT");
+        admin.patch(&first, json!({"name": "Cem"})).header("if-match", "\"not-ours\"").await.refused(412, "VERSION_CONFLICT");
         admin.patch(&first, json!({"name": "Cem"})).header("if-match", "rubbish").await.invalid(&["If-Match"]);
         assert_eq!(admin.get(&first).await.ok(), second.body, "nothing was written");
         admin.delete(&first).if_match(&second).await.no_content();
