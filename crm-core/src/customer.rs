@@ -5,15 +5,18 @@
 //! door (create, upsert, replace, patch, batch, restore, the customer's own profile), a write takes the same way: it
 //! is loaded with a handful of reads, decided by plain functions, and committed once with its audit entry and its event.
 
+mod ask;
 mod audience;
 mod batch;
 mod catalog;
+mod chunk;
 mod consent;
 mod contact_point;
 mod decide;
 mod duplicate;
 mod group;
 mod group_service;
+mod holders;
 mod input;
 mod list;
 mod metadata;
@@ -32,6 +35,7 @@ mod tests;
 
 pub(crate) use self::catalog::declared_catalog;
 pub use self::{
+    ask::{Deed, WriteOptions, Written},
     batch::{
         BatchError, BatchOptions, BatchReport, BatchResult, BatchStatus, CustomerPatches, MAX_ATOMIC, MAX_BATCH,
         NewCustomers,
@@ -49,5 +53,4 @@ pub use self::{
     service::Customers,
     shape::{CustomerShape, ShapedCustomer},
     tag::{MergedTags, RenamedTag, TagChange, TagCount},
-    write::{Deed, WriteOptions, Written},
 };

@@ -3,7 +3,8 @@ use serde_json::value::RawValue;
 
 use super::{
     Customer, CustomerInput, Customers, Deed, NewCustomer, WriteOptions, Written,
-    write::{Ask, ChunkOptions, is_race},
+    ask::{Ask, ChunkOptions},
+    write::is_race,
 };
 use crate::{
     access::{Principal, permissions},

@@ -5,7 +5,8 @@ use serde_json::json;
 use super::{
     CountedGroup, Customer, CustomerGroup, CustomerGroupId, CustomerInput, Customers, Deed, GroupMembers, MAX_BATCH,
     MembershipChange, NewCustomerGroup, ReplacedCustomerGroup,
-    write::{Ask, ChunkOptions, is_race},
+    ask::{Ask, ChunkOptions},
+    write::is_race,
 };
 use crate::{
     access::{Principal, permissions},

@@ -4,8 +4,9 @@ use serde_json::json;
 
 use super::{
     ContactKey, ContactPoint, Customer, CustomerGroup, CustomerInput, NewCustomer, Note, OwnProfileInput,
+    ask::{Ask, WriteOptions, Written},
     decide::{References, differences},
-    write::{Ask, WriteOptions, Written, is_race},
+    write::is_race,
 };
 use crate::{
     access::{Principal, permissions},

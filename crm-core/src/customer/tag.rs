@@ -4,7 +4,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::Serialize;
 use serde_json::json;
 
-use super::{Customer, CustomerInput, Customers, MAX_BATCH, write::ChunkOptions};
+use super::{Customer, CustomerInput, Customers, MAX_BATCH, ask::ChunkOptions};
 use crate::{
     access::{Principal, permissions},
     error::{Error, FieldErrors, Result},

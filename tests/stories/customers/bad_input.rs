@@ -52,10 +52,14 @@ fn table() -> Vec<(Value, Vec<&'static str>)> {
         (json!({"name": "A", "metadata": {"a": "x".repeat(17_000)}}), vec!["metadata"]),
         (json!({"name": "A", "colour": "red"}), vec!["colour"]),
         (json!({"name": "A", "id": "0198c1de-5f00-7000-8000-000000000001"}), vec!["id"]),
-        (json!({"name": "A", "version": 1, "created_at": "2026-01-01T00:00:00Z", "organization_id": 1, "total_orders": 5}),
-            vec!["version", "created_at", "organization_id", "total_orders"]),
-        (json!({"name": 1, "email": 2, "phone": 3, "status": 4, "tags": 5, "colour": 6}),
-            vec!["name", "email", "phone", "status", "tags", "colour"]),
+        (
+            json!({"name": "A", "version": 1, "created_at": "2026-01-01T00:00:00Z", "organization_id": 1, "total_orders": 5}),
+            vec!["version", "created_at", "organization_id", "total_orders"],
+        ),
+        (
+            json!({"name": 1, "email": 2, "phone": 3, "status": 4, "tags": 5, "colour": 6}),
+            vec!["name", "email", "phone", "status", "tags", "colour"],
+        ),
     ]
 }
 

@@ -1,0 +1,163 @@
+//! The decisions of one commit, made one after the other: later ones see what earlier ones made of a customer.
+
+use std::collections::{BTreeSet, HashMap};
+
+use super::{
+    ContactKey, Customer, Customers,
+    ask::{Ask, ChunkOptions, Deed},
+    decide::{self, Door, Setting},
+    duplicate::{Holders, taken_keys},
+};
+use crate::{
+    access::Principal,
+    error::{Error, Result},
+    id::CustomerId,
+    record::{Meta, Record as _},
+    text::Line,
+};
+
+/// One customer of a chunk.
+pub(super) struct Draft {
+    pub(super) before: Option<Customer>,
+    pub(super) after: Customer,
+    pub(super) deed: Deed,
+}
+
+/// The decisions of a chunk so far: later asks see what earlier ones made of a customer.
+pub(super) struct Chunk<'a> {
+    pub(super) by: &'a Principal,
+    pub(super) options: &'a ChunkOptions,
+    pub(super) setting: Setting<'a>,
+    pub(super) drafts: Vec<Draft>,
+    pub(super) places: HashMap<CustomerId, usize>,
+    pub(super) stored: HashMap<CustomerId, Customer>,
+}
+
+impl Chunk<'_> {
+    /// The customer as it is after the asks so far.
+    pub(super) fn current(&self, id: CustomerId) -> Option<&Customer> {
+        match self.places.get(&id) {
+            Some(place) => self.drafts.get(*place).map(|draft| &draft.after),
+            None => self.stored.get(&id),
+        }
+    }
+
+    /// Whether an earlier ask of the chunk makes the customer.
+    pub(super) fn is_new(&self, id: CustomerId) -> bool {
+        self.places.get(&id).and_then(|place| self.drafts.get(*place)).is_some_and(|draft| draft.before.is_none())
+    }
+
+    /// The state before and after an ask; nothing where the ask does not concern the customer any more.
+    pub(super) fn decide(
+        &self,
+        customers: &Customers<'_>,
+        ask: &Ask,
+        has_key: bool,
+        meant: Option<CustomerId>,
+    ) -> Result<Option<(Option<Customer>, Customer, Deed)>> {
+        let now = self.setting.now;
+        let input = ask.input();
+        if let Ask::Unreadable(errors) = ask {
+            return Err(Error::Invalid(errors.clone()));
+        }
+        if let Ask::Create(input) | Ask::Upsert(input) = ask
+            && meant.is_none()
+        {
+            if matches!(ask, Ask::Upsert(_)) && !has_key && input.wrong.is_empty() {
+                return Err(Error::invalid("email", "REQUIRED", "is required to find the customer, or else a phone"));
+            }
+            let id = customers.crm.new_id_at::<CustomerId>(now);
+            // Stands in until the decision takes the name or says that it is missing.
+            let unnamed = Line::parse("?")?;
+            let blank = Customer::blank(id, unnamed, Meta::new(self.by.organization, now));
+            let after = decide::decide(&blank, input, Door::Create, self.by, &self.setting)?;
+            return Ok(Some((None, after, Deed::Created)));
+        }
+        let before = meant.and_then(|id| self.current(id)).ok_or(Error::NotFound("customer"))?;
+        let in_bin = before.deleted_at.is_some();
+        if !before.is_reached_by(self.by) || in_bin != matches!(ask, Ask::Restore(_)) {
+            return Err(match ask {
+                // An upsert names what somebody has whom the principal does not see.
+                Ask::Upsert(_) => Error::Duplicate {
+                    message: "There is a customer with the same email or phone already.".to_owned(),
+                    fields: vec!["email".to_owned(), "phone".to_owned()],
+                    matches: Vec::new(),
+                },
+                _ => Error::NotFound("customer"),
+            });
+        }
+        before.meta.expect(self.options.write.expected_version)?;
+        if let Some(only) = &self.options.only
+            && !crate::store::evaluate::matches(Customer::COLLECTION, only, &before.to_row())
+        {
+            return Ok(None);
+        }
+        let (after, deed) = match (ask, input) {
+            (Ask::Replace(..), Some(input)) => {
+                (decide::decide(before, input, Door::Replace, self.by, &self.setting)?, Deed::Updated)
+            }
+            (Ask::Delete(_), _) => (Customer { deleted_at: Some(now), ..before.clone() }, Deed::Deleted),
+            (Ask::Restore(_), _) => {
+                let mut after = Customer { deleted_at: None, ..before.clone() };
+                // Groups that were removed meanwhile are gone.
+                after.group_ids.retain(|id| id.parse().is_ok_and(|id| self.setting.known.groups.contains(&id)));
+                (after, Deed::Restored)
+            }
+            (_, Some(input)) => (decide::decide(before, input, Door::Merge, self.by, &self.setting)?, Deed::Updated),
+            (_, None) => return Ok(None),
+        };
+        Ok(Some((Some(before.clone()), after, deed)))
+    }
+
+    /// Keeps a decision; answers its place among the drafts.
+    pub(super) fn accept(&mut self, after: Customer, deed: Deed) -> usize {
+        if let Some(place) = self.places.get(&after.id).copied() {
+            if let Some(draft) = self.drafts.get_mut(place) {
+                draft.after = after;
+                if draft.deed != Deed::Created {
+                    draft.deed = deed;
+                }
+            }
+            return place;
+        }
+        let before = self.stored.get(&after.id).cloned();
+        self.places.insert(after.id, self.drafts.len());
+        self.drafts.push(Draft { before, after, deed });
+        self.drafts.len() - 1
+    }
+
+    /// Leaves a customer as it is.
+    pub(super) fn leave(&mut self, id: CustomerId) -> Option<usize> {
+        let customer = self.current(id)?.clone();
+        Some(match self.places.get(&id) {
+            Some(place) => *place,
+            None => self.accept(customer, Deed::Unchanged),
+        })
+    }
+}
+
+/// The keys that an ask may take.
+pub(super) fn asked_keys(
+    ask: &Ask,
+    old: Option<&Customer>,
+    country: Option<crate::contact::Country>,
+) -> BTreeSet<ContactKey> {
+    if let (Ask::Restore(_), Some(old)) = (ask, old) {
+        return taken_keys(Some(old), &Customer { deleted_at: None, ..old.clone() });
+    }
+    let Some(input) = ask.input() else { return BTreeSet::new() };
+    let mut keys = input.keys(country);
+    if let Some(old) = old {
+        let held = old.held_keys();
+        keys.retain(|key| !held.contains(key));
+    }
+    keys
+}
+
+/// The customer that an ask is about, where there is one.
+pub(super) fn meant(ask: &Ask, key: Option<&ContactKey>, holders: &Holders) -> Option<CustomerId> {
+    match (ask, key) {
+        (Ask::Upsert(_), Some(key)) => holders.holder_of(key),
+        _ => ask.id(),
+    }
+}
