@@ -453,3 +453,6 @@ pub(crate) fn differences(
         |members: Option<serde_json::Map<String, serde_json::Value>>| members.map(serde_json::Value::Object);
     (or_nothing(old), or_nothing(new))
 }
+
+#[cfg(test)]
+mod tests;

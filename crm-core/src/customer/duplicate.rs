@@ -154,3 +154,6 @@ impl UniqueHolders {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;
