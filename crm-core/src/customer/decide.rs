@@ -432,7 +432,7 @@ pub(crate) fn differences(
 ) -> (Option<serde_json::Value>, Option<serde_json::Value>) {
     let object = |customer: Option<&Customer>| match customer.map(serde_json::to_value) {
         Some(Ok(serde_json::Value::Object(mut members))) => {
-            for name in ["id", "version", "created_at", "updated_at"] {
+            for name in ["id", "organization_id", "version", "created_at", "updated_at"] {
                 members.remove(name);
             }
             Some(members)

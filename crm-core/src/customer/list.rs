@@ -117,7 +117,8 @@ impl Customers<'_> {
         let catalog = Catalog::new(CustomerGroup::COLLECTION)
             .with(CatalogField::column(CustomerGroup::name))
             .with(CatalogField::column(CustomerGroup::description));
-        let fields = ["id", "name", "description", "member_count", "version", "created_at", "updated_at"];
+        let fields =
+            ["id", "name", "description", "member_count", "organization_id", "version", "created_at", "updated_at"];
         let request = Listing::new(&catalog).fields(&fields).from_pairs(pairs)?;
         let there = CustomerGroup::removed_at.missing();
         let List { data, page } = list::everything::<CustomerGroup>(self.crm, by, &request, there).await?;
@@ -151,6 +152,7 @@ impl Customers<'_> {
             "author_id",
             "edited_at",
             "edit_count",
+            "organization_id",
             "version",
             "created_at",
             "updated_at",

@@ -23,7 +23,8 @@ use crate::{
     "spend": 1249.5, "visits": 12, "last_active": "2026-01-30T17:05:00.000Z", "total_orders": 0,
     "total_order_value": 0, "last_order_date": null, "total_complaints": 0, "open_complaints": 0, "user_id": null,
     "consent": {"email": {"granted": true, "at": "2026-01-02T10:00:00.000Z", "source": "web form"}},
-    "custom": {"city": "Paris"}, "metadata": {}, "owner_id": null, "team_id": null, "version": 3,
+    "custom": {"city": "Paris"}, "metadata": {}, "owner_id": null, "team_id": null,
+    "organization_id": "0198c1de-5f00-7000-8000-0000000000aa", "version": 3,
     "created_at": "2026-01-02T10:00:00.000Z", "updated_at": "2026-01-30T17:05:00.000Z"
 })))]
 #[record(

@@ -118,7 +118,7 @@ fn new_customer() -> ObjectBuilder {
 
 fn changes() -> ObjectBuilder {
     let read_only = ["id", "version", "created_at", "updated_at", "deleted_at", "total_orders", "total_order_value"];
-    let others = ["last_order_date", "total_complaints", "open_complaints"];
+    let others = ["organization_id", "last_order_date", "total_complaints", "open_complaints"];
     let sent_back = read_only.into_iter().chain(others).fold(object().property("name", name()), |object, name| {
         let ignored =
             ObjectBuilder::new().schema_type(SchemaType::AnyValue).description(Some("Ignored: only the CRM sets it."));

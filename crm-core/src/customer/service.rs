@@ -15,11 +15,12 @@ use crate::{
     crm::Crm,
     error::{Error, Result},
     field::{AppliesTo, FieldSet, UniqueValue},
-    id::{CustomerId, UserId},
+    id::{CustomerId, TeamId, UserId},
     input::{Members, Patch},
     operation::Operation,
     record::Record as _,
     store::{Change, Filter, Json, Query},
+    tenancy::Team,
     time::Timestamp,
 };
 
@@ -277,6 +278,11 @@ impl Customers<'_> {
             let groups = self.crm.repo::<CustomerGroup>().get_many(by.scope(), &ids).await?;
             known.groups =
                 groups.into_iter().filter(|group| group.removed_at.is_none()).map(|group| group.id.0).collect();
+        }
+        if !known.teams.is_empty() {
+            let ids: Vec<TeamId> = known.teams.iter().copied().collect();
+            let teams = self.crm.repo::<Team>().get_many(by.scope(), &ids).await?;
+            known.teams = teams.into_iter().map(|team| team.id).collect();
         }
         let ids: Vec<UserId> = known.staff.union(&known.logins).copied().collect();
         if !ids.is_empty() {

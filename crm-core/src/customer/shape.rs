@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// The fields of a customer that an answer can be picked from; retail names count as the fields' own.
-pub(crate) const FIELDS: [&str; 32] = [
+pub(crate) const FIELDS: [&str; 33] = [
     "id",
     "name",
     "email",
@@ -38,6 +38,7 @@ pub(crate) const FIELDS: [&str; 32] = [
     "owner_id",
     "team_id",
     "deleted_at",
+    "organization_id",
     "version",
     "created_at",
     "updated_at",
