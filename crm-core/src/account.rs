@@ -24,6 +24,9 @@ mod token;
 mod totp;
 mod user;
 
+#[cfg(test)]
+mod tests;
+
 pub(crate) use self::state::AccountState;
 pub use self::{
     accounts::Accounts,
