@@ -3,6 +3,7 @@
 mod check_config;
 mod compose;
 mod create_super_admin;
+mod demo;
 mod migrate;
 mod openapi;
 mod progress;
@@ -60,6 +61,15 @@ Examples:
 
 Stop it with SIGTERM or Ctrl-C: requests in hand are answered first. A second signal ends it at once.")]
     Serve,
+    /// Load a sample, print who can sign in, and serve
+    ///
+    /// Two organizations with staff, customers, groups, tags and custom fields. It is safe to run again: what is there
+    /// stays. Everything can be tried in the browser at /docs.
+    #[command(after_help = "\
+Examples:
+  crm-http demo
+  DATA_DIR=/tmp/crm-demo PORT=8080 crm-http demo")]
+    Demo,
     /// Bring the database to this version, and stop
     ///
     /// Serving does the same at its start; this is for those who want it done before.
@@ -98,6 +108,7 @@ pub(crate) fn run() -> ExitCode {
     };
     ended(match command {
         Command::Serve => serve::run(&settings),
+        Command::Demo => demo::run(&settings),
         Command::Migrate => migrate::run(&settings),
         Command::CreateSuperAdmin(options) => create_super_admin::run(&settings, options),
         Command::CheckConfig => check_config::run(&settings),

@@ -18,6 +18,7 @@
 
 mod cookies;
 mod csrf;
+pub mod demo;
 mod edge;
 mod extract;
 mod health;

@@ -14,13 +14,15 @@ use super::{Failure, compose};
 /// Serves until a signal comes.
 pub(super) fn run(settings: &Settings) -> Result<(), Failure> {
     logging::start(&settings.log_level, settings.log_format)?;
-    compose::runtime(settings)?.block_on(serve(settings))
+    compose::runtime(settings)?.block_on(async {
+        warn_of_later(settings);
+        let crm = compose::crm(settings, compose::store(settings).await?)?;
+        serve(settings, crm).await
+    })
 }
 
-async fn serve(settings: &Settings) -> Result<(), Failure> {
-    warn_of_later(settings);
-    let store = compose::store(settings).await?;
-    let crm = compose::crm(settings, store)?;
+/// Serves a CRM until a signal comes, then closes it.
+pub(super) async fn serve(settings: &Settings, crm: Crm) -> Result<(), Failure> {
     let listener = listen(settings).await?;
     let address = listener.local_addr()?;
     let (stopping, closing) = (CancellationToken::new(), CancellationToken::new());
