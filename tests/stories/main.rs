@@ -8,6 +8,7 @@
 mod support;
 
 mod account;
+mod contract;
 mod custom_field;
 mod customers;
 mod server;
