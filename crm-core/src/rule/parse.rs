@@ -11,6 +11,9 @@ use super::{
 };
 use crate::{error::FieldErrors, store::Value};
 
+/// How many numbers of days `in` may list.
+const MAX_DAYS: usize = 40;
+
 /// After so many wrong places the rest is not looked at, and the last error says so.
 const MOST_ERRORS: usize = 200;
 
@@ -204,7 +207,7 @@ impl<'c> Parser<'c> {
                 None
             }
             (Operator::In | Operator::NotIn | Operator::Between, Token::List(list)) => {
-                self.take(path, sized(operator, list.len()))?;
+                self.take(path, sized(field.kind, operator, list.len()))?;
                 let count = list.len();
                 let operands: Vec<Operand> = list
                     .into_iter()
@@ -417,12 +420,14 @@ const fn list_form(operator: Operator) -> &'static str {
     }
 }
 
-fn sized(operator: Operator, count: usize) -> Result<(), Refusal> {
+fn sized(kind: RuleType, operator: Operator, count: usize) -> Result<(), Refusal> {
+    // Each number of days is a stretch of time with two ends, which a store compares one by one.
+    let most = if kind == RuleType::Days { MAX_DAYS } else { MAX_VALUES };
     match (operator, count) {
         (Operator::Between, 2) => Ok(()),
         (Operator::Between, _) => Err(("INVALID_FORMAT", format!("must be {}", list_form(operator)))),
         (_, 0) => Err(("REQUIRED", "must have at least one value".to_owned())),
-        (_, count) if count > MAX_VALUES => Err(("TOO_MANY", format!("must not have more than {MAX_VALUES} values"))),
+        (_, count) if count > most => Err(("TOO_MANY", format!("must not have more than {most} values"))),
         _ => Ok(()),
     }
 }
@@ -457,7 +462,7 @@ pub(crate) fn condition_of_text(
         Operator::WithinLast => Operands::Span(span(text)?),
         Operator::In | Operator::NotIn | Operator::Between => {
             let parts: Vec<&str> = text.split(',').take(MAX_VALUES + 1).collect();
-            sized(operator, parts.len())?;
+            sized(field.kind, operator, parts.len())?;
             Operands::Many(
                 parts
                     .into_iter()

@@ -277,6 +277,9 @@ fn limits_are_kept() {
     let list = |count: usize| json!({"field": "visits", "op": "in", "value": vec![1; count]});
     assert!(parse(&list(1000)).is_ok());
     assert_eq!(parse(&list(1001)).unwrap_err().iter().next().unwrap().code, "TOO_MANY");
+    let days = |count: usize| json!({"field": "inactive_days", "op": "in", "value": vec![1; count]});
+    assert!(parse(&days(40)).is_ok());
+    assert_eq!(parse(&days(41)).unwrap_err().iter().next().unwrap().code, "TOO_MANY");
     let long = |count: usize| json!({"field": "name", "op": "contains", "value": "x".repeat(count)});
     assert!(parse(&long(1000)).is_ok());
     assert_eq!(parse(&long(1001)).unwrap_err().iter().next().unwrap().code, "TOO_LONG");
