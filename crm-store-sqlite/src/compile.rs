@@ -150,14 +150,18 @@ impl<'a> Rows<'a> {
     fn push_equal(&self, statement: &mut Statement, field: &FieldRef, value: &Value, negated: bool) -> StoreResult<()> {
         let scalar = self.scalar(field)?;
         if negated {
-            statement.push("(").push(&scalar).push(" IS NOT ").bind_value(value).push(")");
+            statement.push("(").push(&scalar).push(" IS NOT ");
+            push_operand(statement, field, value);
+            statement.push(")");
             return Ok(());
         }
         statement.push("(");
         if let (Value::Text(text), Some(folded)) = (value, self.indexed_folded(field)) {
             statement.push(&folded).push(" = ").bind_text(fold(text)).push(" AND ");
         }
-        statement.push(&scalar).push(" = ").bind_value(value).push(")");
+        statement.push(&scalar).push(" = ");
+        push_operand(statement, field, value);
+        statement.push(")");
         Ok(())
     }
 
@@ -172,7 +176,8 @@ impl<'a> Rows<'a> {
                     Comparison::Greater => ">",
                     Comparison::GreaterOrEqual => ">=",
                 };
-                statement.push("(").push(&self.scalar(field)?).push(" ").push(operator).push(" ").bind_value(value);
+                statement.push("(").push(&self.scalar(field)?).push(" ").push(operator).push(" ");
+                push_operand(statement, field, value);
                 statement.push(")");
             }
             Filter::In { values, .. } if values.is_empty() => {
@@ -186,11 +191,11 @@ impl<'a> Rows<'a> {
                 if let (true, Some(folded)) = (field.kind == FieldKind::Text, self.indexed_folded(field)) {
                     let operands: Vec<Value> = values.iter().map(folded_value).collect();
                     statement.push(&folded).push(" IN ");
-                    push_operands(statement, FieldKind::Text, &operands);
+                    push_operands(statement, field, FieldKind::Text, &operands);
                     statement.push(" AND ");
                 }
                 statement.push(&self.scalar(field)?).push(" IN ");
-                push_operands(statement, field.kind, values);
+                push_operands(statement, field, field.kind, values);
                 statement.push(")");
             }
             Filter::Contains { field, text } if field.kind == FieldKind::TextList => {
@@ -232,12 +237,12 @@ impl<'a> Rows<'a> {
                 statement
                     .push(&format!("({alias}.\"row\" IN (SELECT \"row\" FROM {name} WHERE \"organization_id\" = "));
                 statement.bind_id(organization).push(" AND \"element\" IN ");
-                push_operands(statement, FieldKind::Text, values);
+                push_operands(statement, field, FieldKind::Text, values);
                 statement.push("))");
             }
             _ => {
                 statement.push("(EXISTS (SELECT 1 FROM json_each(").push(&self.list(field)?).push(") WHERE value IN ");
-                push_operands(statement, FieldKind::Text, values);
+                push_operands(statement, field, FieldKind::Text, values);
                 statement.push("))");
             }
         }
@@ -349,12 +354,30 @@ fn folded_value(value: &Value) -> Value {
     }
 }
 
+/// Writes what a field's expression is compared with.
+fn push_operand(statement: &mut Statement, field: &FieldRef, value: &Value) {
+    match value {
+        Value::Number(number) if field.key.is_some() => push_digits(statement, *number),
+        value => {
+            statement.bind_value(value);
+        }
+    }
+}
+
+/// Writes a number that is compared with a custom one. SQLite reads the digits of JSON to a neighbour of the double
+/// beyond about 1e±30, so this one is read from its digits by SQLite too. The plus takes the cast's affinity away, with
+/// which no index of the expression would serve.
+pub(crate) fn push_digits(statement: &mut Statement, number: f64) {
+    statement.push("+CAST(").bind_text(format!("{number:?}")).push(" AS REAL)");
+}
+
 /// Writes operands of `IN`: a few as a list, its length rounded up so that few texts cover all; many as one array.
-fn push_operands(statement: &mut Statement, kind: FieldKind, values: &[Value]) {
+fn push_operands(statement: &mut Statement, field: &FieldRef, kind: FieldKind, values: &[Value]) {
     if values.len() <= LISTED {
         statement.push("(");
         for place in 0..values.len().next_power_of_two() {
-            statement.comma(place).bind_value(&values[place.min(values.len() - 1)]);
+            statement.comma(place);
+            push_operand(statement, field, &values[place.min(values.len() - 1)]);
         }
         statement.push(")");
         return;

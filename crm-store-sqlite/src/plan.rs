@@ -9,7 +9,7 @@
 use crm_core::store::{Comparison, FieldKind, FieldRef, Filter, Position, Query, Sort, StoreResult, Value, fold::fold};
 
 use crate::{
-    compile::Rows,
+    compile::{Rows, push_digits},
     layout::{ElementColumn, Layout},
     statement::{Statement, identifier},
 };
@@ -23,15 +23,34 @@ struct Key {
     optional: bool,
 }
 
+/// What an expression of a key is compared with.
+#[derive(Clone)]
+enum Operand {
+    Value(Value),
+    /// A number beside a custom one.
+    Digits(f64),
+}
+
+impl Operand {
+    fn push(&self, statement: &mut Statement) {
+        match self {
+            Self::Value(value) => {
+                statement.bind_value(value);
+            }
+            Self::Digits(number) => push_digits(statement, *number),
+        }
+    }
+}
+
 /// One condition on the keys of an order.
 enum Bound {
-    Equal(String, Value),
+    Equal(String, Operand),
     Missing(String),
     Present(String),
     /// The expressions, as a tuple, lie after the values.
     After {
         expressions: Vec<String>,
-        values: Vec<Value>,
+        values: Vec<Operand>,
         descending: bool,
     },
 }
@@ -80,7 +99,11 @@ impl Plan {
         }
         let blocks = match &query.after {
             None => vec![Vec::new()],
-            Some(position) => after(&keys, &values(rows.layout, &query.sort, position)),
+            Some(position) => {
+                let mut values = values(rows.layout, &query.sort, position);
+                values.truncate(keys.len());
+                after(&keys, &values)
+            }
         };
         let Choice { index, element, filter, slow } = choice;
         Ok(Self { keys, blocks, index, element, filter, slow })
@@ -142,7 +165,8 @@ impl Bound {
     fn push(&self, statement: &mut Statement) {
         match self {
             Self::Equal(expression, value) => {
-                statement.push(expression).push(" = ").bind_value(value);
+                statement.push(expression).push(" = ");
+                value.push(statement);
             }
             Self::Missing(expression) => {
                 statement.push(expression).push(" IS NULL");
@@ -153,7 +177,7 @@ impl Bound {
             Self::After { expressions, values, descending } => {
                 statement.push("(").push(&expressions.join(",")).push(if *descending { ") < (" } else { ") > (" });
                 for (place, value) in values.iter().enumerate() {
-                    statement.comma(place).bind_value(value);
+                    value.push(statement.comma(place));
                 }
                 statement.push(")");
             }
@@ -161,7 +185,7 @@ impl Bound {
     }
 }
 
-/// The keys of the order, the id last.
+/// The keys of the order, the id last: nothing after an id orders anything.
 fn keys(rows: &Rows<'_>, sort: &[Sort]) -> StoreResult<Vec<Key>> {
     let mut keys = Vec::with_capacity(sort.len() + 1);
     for sort in sort {
@@ -171,6 +195,9 @@ fn keys(rows: &Rows<'_>, sort: &[Sort]) -> StoreResult<Vec<Key>> {
             descending: sort.descending,
             optional: sort.field.key.is_some() || declared.is_some_and(|field| field.optional),
         });
+        if sort.field.key.is_none() && sort.field.name == "id" {
+            return Ok(keys);
+        }
     }
     let descending = sort.last().is_some_and(|sort| sort.descending);
     keys.push(Key { expressions: vec![rows.column("id")], descending, optional: false });
@@ -178,19 +205,20 @@ fn keys(rows: &Rows<'_>, sort: &[Sort]) -> StoreResult<Vec<Key>> {
 }
 
 /// The values of a position for each key's expressions; nothing for a missing one.
-fn values(layout: &Layout, sort: &[Sort], position: &Position) -> Vec<Option<Vec<Value>>> {
-    let mut values: Vec<Option<Vec<Value>>> = sort
+fn values(layout: &Layout, sort: &[Sort], position: &Position) -> Vec<Option<Vec<Operand>>> {
+    let mut values: Vec<Option<Vec<Operand>>> = sort
         .iter()
         .zip(&position.keys)
         .map(|(sort, value)| match value {
             Value::Null => None,
             Value::Text(text) if is_folded(layout, &sort.field) => {
-                Some(vec![Value::Text(fold(text)), Value::Text(text.clone())])
+                Some(vec![Operand::Value(Value::Text(fold(text))), Operand::Value(Value::Text(text.clone()))])
             }
-            value => Some(vec![value.clone()]),
+            Value::Number(number) if sort.field.key.is_some() => Some(vec![Operand::Digits(*number)]),
+            value => Some(vec![Operand::Value(value.clone())]),
         })
         .collect();
-    values.push(Some(vec![Value::Id(position.id)]));
+    values.push(Some(vec![Operand::Value(Value::Id(position.id))]));
     values
 }
 
@@ -203,7 +231,7 @@ fn is_folded(layout: &Layout, field: &FieldRef) -> bool {
 }
 
 /// The rows after the values, as disjoint ranges in the order.
-fn after(keys: &[Key], values: &[Option<Vec<Value>>]) -> Vec<Vec<Bound>> {
+fn after(keys: &[Key], values: &[Option<Vec<Operand>>]) -> Vec<Vec<Bound>> {
     let ([first, rest @ ..], [value, rest_values @ ..]) = (keys, values) else { return Vec::new() };
     let one_way = rest.iter().all(|key| key.descending == first.descending);
     let all_present = values.iter().all(Option::is_some);
@@ -239,7 +267,7 @@ fn after(keys: &[Key], values: &[Option<Vec<Value>>]) -> Vec<Vec<Bound>> {
     blocks
 }
 
-fn equal(key: &Key, values: Option<&[Value]>) -> Vec<Bound> {
+fn equal(key: &Key, values: Option<&[Operand]>) -> Vec<Bound> {
     match values {
         None => vec![Bound::Missing(key.expressions[0].clone())],
         Some(values) => key

@@ -421,10 +421,17 @@ pub(super) fn filter() -> BoxedStrategy<Filter> {
         .boxed()
 }
 
+fn declared(name: &'static str) -> FieldRef {
+    FieldRef::declared(name, THINGS.field(name).map_or(FieldKind::Text, |field| field.kind))
+}
+
 /// An order of up to three keys.
 pub(super) fn sort() -> BoxedStrategy<Vec<Sort>> {
     let sortable = field(|field| compared(field) && (field.folded || field.kind != FieldKind::Text));
-    let key = (sortable, any::<bool>()).prop_map(|(field, descending)| Sort { field, descending });
+    // What every record has comes often enough to stand before and behind other keys; so does what is alike in all.
+    let head = select(vec![declared("id"), declared("version"), declared("created_at"), declared("flag")]);
+    let key = (prop_oneof![4 => sortable, 1 => head], any::<bool>())
+        .prop_map(|(field, descending)| Sort { field, descending });
     vec(key, 0..4)
         .prop_map(|keys| {
             let mut sort: Vec<Sort> = Vec::new();
