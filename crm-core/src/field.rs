@@ -32,7 +32,7 @@ pub use self::{
     rules::{FieldRules, NumberBound},
     service::{Changed, Failure, Fields, Trial},
     set::{FieldSet, Mode, ValueContext},
-    unique::{Taken, UniqueValue, UniqueValueId, is_unique_race},
+    unique::{UniqueValue, UniqueValueId},
     values::CustomValues,
     work::finish_pending,
 };

@@ -44,6 +44,7 @@ impl Country {
         CODES.binary_search(&code).ok().and_then(|place| CODES.get(place)).map(|code| Self(code))
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "called as for the types that keep the text")]
     fn from_stored(code: String) -> Option<Self> {
         Self::find(&code)
     }

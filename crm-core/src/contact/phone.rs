@@ -83,9 +83,9 @@ fn digits(text: &str) -> Result<(bool, String), FieldErrors> {
         match character {
             '0'..='9' => digits.push(character),
             '+' | '\u{ff0b}' if !international && digits.is_empty() => international = true,
-            ' ' | '\u{a0}' | '\u{202f}' | '\u{2007}' | '-' | '.' | '/' | '(' | ')' | '\u{2010}'..='\u{2015}' => {}
+            ' ' | '\u{a0}' | '\u{202f}' | '\u{2007}' | '-' | '.' | '/' | '(' | ')' | '\u{2010}'..='\u{2015}'
             // Address books put these around numbers.
-            '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}' => {}
+            | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}' => {}
             'x' | 'X' | ';' | ',' | '#' | '*' => {
                 return Err(malformed("must be a telephone number without an extension or dialling signs"));
             }

@@ -51,7 +51,7 @@ pub struct NewCustomField {
     /// Whether no two records have the same value; not for `boolean`, `list` and `multi_list`.
     pub unique: Option<bool>,
     /// The value of a new record that is given none: of the field's type and obeying its rules.
-    #[cfg_attr(feature = "openapi", schema(value_type = Option<JsonText>))]
+    #[cfg_attr(feature = "openapi", schema(value_type = JsonText, required = false))]
     pub default: Option<JsonText>,
     /// What a `list` or `multi_list` is chosen from: 1 to 500 different lines.
     pub options: Option<Vec<Line<200>>>,
@@ -85,7 +85,7 @@ pub struct ChangedCustomField {
     /// Whether no two records have the same value; not for `boolean`, `list` and `multi_list`.
     pub unique: Option<bool>,
     /// The value of a new record that is given none.
-    #[cfg_attr(feature = "openapi", schema(value_type = Option<JsonText>))]
+    #[cfg_attr(feature = "openapi", schema(value_type = JsonText, required = false))]
     pub default: Option<JsonText>,
     /// What a `list` or `multi_list` is chosen from. One that some record has cannot be left out.
     pub options: Option<Vec<Line<200>>>,
@@ -152,7 +152,7 @@ pub(super) fn declare(
         options: lines(new.options),
         rules: new.rules.unwrap_or_default(),
         indexed: new.indexed.unwrap_or(false),
-        applies_to: new.applies_to.unwrap_or_default(),
+        applies_to: new.applies_to.unwrap_or(AppliesTo::Customer),
         position: new.position.unwrap_or_else(|| (last + 1).min(MAX_POSITION)),
         archived: new.archived.unwrap_or(false),
         index_state: IndexState::None,

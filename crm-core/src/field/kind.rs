@@ -172,9 +172,3 @@ impl CustomFieldType {
         !matches!(self, Self::Boolean | Self::List | Self::MultiList)
     }
 }
-
-impl Default for AppliesTo {
-    fn default() -> Self {
-        Self::Customer
-    }
-}

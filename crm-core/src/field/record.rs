@@ -13,10 +13,9 @@ crate::record_ids! {
     CustomFieldId,
 }
 
+// Kept among the installation's collections, so that work on stored values that a process left behind is found by
+// another, whatever the organization.
 /// A field that an organization added to its customers.
-///
-/// Kept among the installation's collections, so that work on stored values that a process left behind is found
-/// by another, whatever the organization.
 #[derive(Clone, Debug, PartialEq, Record, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[record(
@@ -43,6 +42,7 @@ pub struct CustomField {
     /// Whether no two records have the same value.
     pub unique: bool,
     /// The value of a new record that is given none.
+    #[cfg_attr(feature = "openapi", schema(value_type = JsonText))]
     pub default: Option<JsonText>,
     /// What a `list` or `multi_list` is chosen from, in this order; empty for other types.
     pub options: Vec<String>,

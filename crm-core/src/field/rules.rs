@@ -62,6 +62,7 @@ pub struct FieldRules {
     pub max_items: Option<i64>,
     /// Any type: required where this rule tree holds for the record.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<crate::rule::Rule>))]
     pub required_if: Option<JsonText>,
 }
 

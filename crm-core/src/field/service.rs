@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::{
     AppliesTo, ChangedCustomField, CustomField, CustomFieldId, CustomValues, FieldSet, IndexState, JsonText,
-    MAX_FIELDS, NewCustomField, Taken, UniqueValue, ValueContext,
+    MAX_FIELDS, NewCustomField, UniqueValue, ValueContext,
     declaration::{Setting, broken_rules, change, declare},
     examine::{self, Examination},
     record::step,
@@ -151,7 +151,7 @@ impl<'a> Fields<'a> {
     /// [`Error::Duplicate`] where the key is taken, by an archived field too.
     pub async fn create(&self, by: &Principal, new: NewCustomField) -> Result<CustomField> {
         by.may(permissions::FIELDS_WRITE)?;
-        let kind = new.applies_to.unwrap_or_default();
+        let kind = new.applies_to.unwrap_or(AppliesTo::Customer);
         let others = self.stored(by.organization, kind).await?;
         if let Some(other) = others.iter().find(|other| other.key == new.key) {
             return Err(key_taken(other));
@@ -339,26 +339,11 @@ impl<'a> Fields<'a> {
         self.crm.field_sets().get(organization, applies_to, load).await
     }
 
-    /// Of the unique values that a record is to have now and had not before, those that other records have.
-    ///
-    /// # Errors
-    /// Those of the store.
-    pub async fn taken(
-        &self,
-        organization: OrganizationId,
-        set: &FieldSet,
-        record_id: Option<Uuid>,
-        before: Option<&CustomValues>,
-        after: &CustomValues,
-    ) -> Result<Vec<Taken>> {
-        unique::taken(self.crm, Scope::Organization(organization), set, record_id, before, after).await
-    }
-
     /// Adds to an operation what keeps unique values in step with a record: `before` is what its values were while it
     /// counted, `after` what they are then. A new or restored record has no `before`, a deleted one no `after`.
     ///
-    /// Where another record took a value meanwhile, the commit fails so that [`super::is_unique_race`] tells: decide
-    /// again, and [`Fields::taken`] names it.
+    /// Where another record took a value meanwhile, the commit fails with [`Error::Duplicate`] on the fields
+    /// `field_id` and `value` of [`UniqueValue`]: decide again.
     pub fn keep_unique(
         &self,
         operation: &mut Operation<'_>,

@@ -77,7 +77,7 @@ struct Entry {
 impl FieldSet {
     /// Of these fields, archived ones among them.
     pub(super) fn new(applies_to: AppliesTo, subject: Option<Subject>, mut fields: Vec<CustomField>) -> Self {
-        fields.sort_by(|one, other| (one.position, one.id).cmp(&(other.position, other.id)));
+        fields.sort_by_key(|field| (field.position, field.id));
         let catalog = subject.map(|subject| catalog(subject, &fields));
         let context = ValueContext { now: Timestamp::default(), country: None };
         let entries: Vec<Entry> = fields
@@ -313,7 +313,8 @@ impl FieldSet {
     }
 
     /// The key of a field, archived or not.
-    pub(crate) fn key_of(&self, id: CustomFieldId) -> Option<&str> {
+    #[must_use]
+    pub fn key_of(&self, id: CustomFieldId) -> Option<&str> {
         self.entries.iter().find(|entry| entry.field.id == id).map(|entry| entry.field.key.as_str())
     }
 }

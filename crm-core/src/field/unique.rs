@@ -7,10 +7,9 @@ use super::{CustomFieldId, CustomFieldType, CustomValues, FieldSet, value::Field
 use crate::{
     contact::Phone,
     crm::Crm,
-    error::{Error, Result},
     operation::Operation,
     record::{Meta, Record},
-    store::{Change, Filter, Query, Scope},
+    store::Change,
 };
 
 crate::record_ids! {
@@ -34,19 +33,8 @@ pub struct UniqueValue {
     pub meta: Meta,
 }
 
-/// A value that another record has already.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Taken {
-    /// The field's key.
-    pub key: String,
-    /// The record that has the value.
-    pub record_id: Uuid,
-}
-
 /// Longer values are kept by their hash: engines limit what an index takes.
 const LONGEST: usize = 200;
-/// So many records with the same value are named.
-const NAMED: usize = 100;
 
 /// The form in which equal values are equal; nothing for a blank one, which clashes with none.
 pub(super) fn value_key(kind: CustomFieldType, value: &FieldValue) -> Option<String> {
@@ -63,43 +51,6 @@ pub(super) fn value_key(kind: CustomFieldType, value: &FieldValue) -> Option<Str
     }
     let hash: String = Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
     Some(format!("sha256:{hash}"))
-}
-
-/// Whether a commit failed because another record took a unique custom value meanwhile: to be decided again.
-#[must_use]
-pub fn is_unique_race(error: &Error) -> bool {
-    matches!(error, Error::Duplicate { fields, .. } if *fields == ["field_id", "value"])
-}
-
-/// Of the unique values that the record is to have now and had not before, those that other records have.
-///
-/// # Errors
-/// Those of the store.
-pub(super) async fn taken(
-    crm: &Crm,
-    scope: Scope,
-    set: &FieldSet,
-    record_id: Option<Uuid>,
-    before: Option<&CustomValues>,
-    after: &CustomValues,
-) -> Result<Vec<Taken>> {
-    let old = before.map(|before| set.unique_values(before)).unwrap_or_default();
-    let new: Vec<Filter> = set
-        .unique_values(after)
-        .into_iter()
-        .filter(|value| !old.contains(value))
-        .map(|(field, value)| UniqueValue::field_id.equals(field).and(UniqueValue::value.equals(value)))
-        .collect();
-    if new.is_empty() {
-        return Ok(Vec::new());
-    }
-    let found = crm.repo::<UniqueValue>().find(scope, &Query::new(Filter::Or(new), NAMED)).await?;
-    Ok(found
-        .records
-        .into_iter()
-        .filter(|value| Some(value.record_id) != record_id)
-        .filter_map(|value| Some(Taken { key: set.key_of(value.field_id)?.to_owned(), record_id: value.record_id }))
-        .collect())
 }
 
 /// Adds to an operation what keeps unique values in step with a record whose custom values change: `before` is what
