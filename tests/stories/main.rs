@@ -12,3 +12,4 @@ mod contract;
 mod custom_field;
 mod customers;
 mod server;
+mod staff;

@@ -4,9 +4,10 @@ use super::{Accounts, LoginRecord, NewPassword, RegistrationMode, SignedIn, User
 use crate::{
     access::{RequestContext, Role},
     contact::Email,
+    customer::{CustomerInput, NewCustomer, WriteOptions},
     error::{Error, Result},
     id::{OrganizationId, UserId},
-    input::Input,
+    input::{Input, Patch},
     operation::Operation,
     record::Meta,
     tenancy::{NewOrganization, Organization},
@@ -78,7 +79,32 @@ impl Accounts<'_> {
         operation.audit::<User>("auth.registered", id, None, Some(json!(user)));
         operation.emit("user.created", &user, &user);
         operation.commit().await.map_err(email_taken)?;
+        if role == Role::Customer {
+            self.add_customer(&user, &by.context).await;
+        }
         Ok(begun.signed_in)
+    }
+
+    /// Gives a Customer a customer record. An address that nobody has proved to be theirs opens no record that is
+    /// there already: then the new record has none, and staff merge the two. Where the organization asks for fields
+    /// that nobody gave, staff create it.
+    async fn add_customer(&self, user: &User, context: &RequestContext) {
+        let by = nobody(user.meta.organization_id, context);
+        let mut input = CustomerInput {
+            name: Patch::Set(user.name.clone()),
+            email: Patch::Set(user.email.clone()),
+            user_id: Patch::Set(user.id),
+            ..CustomerInput::default()
+        };
+        let customers = self.crm.customers();
+        let mut added = customers.create(&by, NewCustomer(input.clone()), WriteOptions::default()).await;
+        if matches!(added, Err(Error::Duplicate { .. })) {
+            input.email = Patch::Keep;
+            added = customers.create(&by, NewCustomer(input), WriteOptions::default()).await;
+        }
+        if let Err(error) = added {
+            tracing::warn!(user = %user.id, %error, "a registered customer got no customer record");
+        }
     }
 
     async fn default_organization(&self) -> Result<OrganizationId> {

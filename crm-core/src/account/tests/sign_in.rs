@@ -36,6 +36,35 @@ async fn registration_is_as_open_as_it_is_set() {
     assert_eq!(code(world.register("b@shop.example", Some("Other")).await), "FORBIDDEN");
     let customer = world.register("b@shop.example", None).await.expect("registers");
     assert_eq!((customer.user.role, organization(&customer)), (Role::Customer, shop));
+    let by = world.authenticate(&customer).await.expect("signed in");
+    let own = world.crm.customers().me(&by).await.expect("a customer record of the own");
+    assert_eq!(
+        (own.user_id, own.email.map(|email| email.to_string())),
+        (Some(customer.user.id), Some("b@shop.example".to_owned()))
+    );
+}
+
+#[tokio::test]
+async fn an_unproved_address_opens_nobodys_record() {
+    use crate::customer::{CustomerInput, NewCustomer, WriteOptions};
+    let world = World::new().await;
+    let amelie = world.shop().await;
+    let by = world.authenticate(&amelie).await.expect("signed in");
+    let input = CustomerInput {
+        name: crate::input::Patch::Set("Claire".parse().expect("a name")),
+        email: Email::parse("claire@example.com").map_or(crate::input::Patch::Keep, crate::input::Patch::Set),
+        ..CustomerInput::default()
+    };
+    let known = world.crm.customers().create(&by, NewCustomer(input), WriteOptions::default()).await.expect("creates");
+    let mut settings = world.settings.clone();
+    settings.default_organization = Some(organization(&amelie));
+    let crm = process(&world.store, &world.clock, &settings, 9);
+    let world = World { crm, settings, ..world };
+    let claire = world.register("claire@example.com", None).await.expect("registers");
+    let by = world.authenticate(&claire).await.expect("signed in");
+    let own = world.crm.customers().me(&by).await.expect("a record of the own");
+    assert_ne!(own.id, known.id);
+    assert_eq!(own.email, None);
 }
 
 #[tokio::test]
