@@ -3,27 +3,34 @@
 use std::sync::Arc;
 
 use crm_core::store::Value;
-use sqlx::{
-    Arguments as _, AssertSqlSafe, Encode, Sqlite, Type, error::BoxDynError, query::Query, sqlite::SqliteArguments,
-};
+use sqlx::{Arguments as _, AssertSqlSafe, Sqlite, query::Query, sqlite::SqliteArguments};
 use uuid::Uuid;
 
 /// One or several SQL statements with the arguments of their `?`, in order.
 ///
 /// Values are only ever bound. What is written into the text are names of declarations, quoted, and the names of
 /// custom fields inside quoted literals; see [`identifier`] and [`literal`].
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Statement {
     text: String,
-    arguments: SqliteArguments,
-    failure: Option<Arc<BoxDynError>>,
+    arguments: Vec<Argument>,
+}
+
+/// A value in the form in which the engine takes it.
+#[derive(Clone, Debug)]
+enum Argument {
+    Null,
+    Integer(i64),
+    Number(f64),
+    Text(Arc<str>),
+    Id([u8; 16]),
 }
 
 impl Statement {
     pub(crate) fn new(text: &str) -> Self {
-        let mut whole = String::with_capacity(text.len() + 512);
+        let mut whole = String::with_capacity(text.len() + 1024);
         whole.push_str(text);
-        Self { text: whole, ..Self::default() }
+        Self { text: whole, arguments: Vec::new() }
     }
 
     pub(crate) fn push(&mut self, text: &str) -> &mut Self {
@@ -39,45 +46,44 @@ impl Statement {
         self
     }
 
-    fn bind<'t, T: Encode<'t, Sqlite> + Type<Sqlite>>(&mut self, value: T) -> &mut Self {
+    fn bind(&mut self, argument: Argument) -> &mut Self {
         self.text.push('?');
-        if let Err(error) = self.arguments.add(value) {
-            self.failure = Some(Arc::new(error));
-        }
+        self.arguments.push(argument);
         self
     }
 
     pub(crate) fn bind_integer(&mut self, value: i64) -> &mut Self {
-        self.bind(value)
+        self.bind(Argument::Integer(value))
     }
 
-    pub(crate) fn bind_text(&mut self, value: String) -> &mut Self {
-        self.bind(value)
+    pub(crate) fn bind_text(&mut self, value: impl Into<Arc<str>>) -> &mut Self {
+        self.bind(Argument::Text(value.into()))
     }
 
     pub(crate) fn bind_optional_text(&mut self, value: Option<String>) -> &mut Self {
-        self.bind(value)
+        self.bind(value.map_or(Argument::Null, |value| Argument::Text(value.into())))
     }
 
     pub(crate) fn bind_id(&mut self, id: Uuid) -> &mut Self {
-        self.bind(id.as_bytes().to_vec())
+        self.bind(Argument::Id(id.into_bytes()))
     }
 
     /// Binds a value in the form in which its column keeps it.
     pub(crate) fn bind_value(&mut self, value: &Value) -> &mut Self {
-        match value {
-            Value::Null => self.bind(None::<i64>),
-            Value::Bool(value) => self.bind(i64::from(*value)),
-            Value::Integer(value) => self.bind(*value),
-            Value::Number(value) => self.bind(*value),
-            Value::Money(value) => self.bind(value.as_ten_thousandths()),
-            Value::Text(value) => self.bind(value.clone()),
-            Value::Timestamp(value) => self.bind(value.as_milliseconds()),
-            Value::Date(value) => self.bind(value.to_string()),
-            Value::Id(value) => self.bind_id(*value),
-            Value::TextList(value) => self.bind(serde_json::Value::from(value.as_slice()).to_string()),
-            Value::Json(value) => self.bind(value.as_str().to_owned()),
-        }
+        self.bind(match value {
+            Value::Null => Argument::Null,
+            Value::Bool(value) => Argument::Integer(i64::from(*value)),
+            Value::Integer(value) => Argument::Integer(*value),
+            Value::Number(value) => Argument::Number(*value),
+            Value::Money(value) => Argument::Integer(value.as_ten_thousandths()),
+            Value::Text(value) => Argument::Text(value.as_str().into()),
+            Value::Timestamp(value) => Argument::Integer(value.as_milliseconds()),
+            Value::Date(value) => Argument::Text(value.to_string().into()),
+            Value::Id(value) => Argument::Id(value.into_bytes()),
+            Value::TextList(value) if value.is_empty() => Argument::Text("[]".into()),
+            Value::TextList(value) => Argument::Text(serde_json::Value::from(value.as_slice()).to_string().into()),
+            Value::Json(value) => Argument::Text(value.as_str().into()),
+        })
     }
 
     /// The same, asking how it would be run.
@@ -87,12 +93,40 @@ impl Statement {
         self
     }
 
+    /// Whether both have one text, and so differ in their arguments only.
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+
+    /// Several statements as one, in order.
+    pub(crate) fn joined<'a>(statements: impl Iterator<Item = &'a Self> + Clone) -> Self {
+        let length = statements.clone().map(|statement| statement.text.len() + 1).sum();
+        let mut joined = Self { text: String::with_capacity(length), arguments: Vec::new() };
+        for statement in statements {
+            if !joined.text.is_empty() {
+                joined.text.push(';');
+            }
+            joined.text.push_str(&statement.text);
+            joined.arguments.extend_from_slice(&statement.arguments);
+        }
+        joined
+    }
+
     /// As a query that stays prepared.
     pub(crate) fn query(self) -> sqlx::Result<Query<'static, Sqlite, SqliteArguments>> {
-        match self.failure {
-            Some(failure) => Err(sqlx::Error::Encode(failure.to_string().into())),
-            None => Ok(sqlx::query_with(AssertSqlSafe(self.text), self.arguments)),
+        let mut arguments = SqliteArguments::default();
+        arguments.reserve(self.arguments.len(), 0);
+        for argument in self.arguments {
+            match argument {
+                Argument::Null => arguments.add(None::<i64>),
+                Argument::Integer(value) => arguments.add(value),
+                Argument::Number(value) => arguments.add(value),
+                Argument::Text(value) => arguments.add(value),
+                Argument::Id(value) => arguments.add(value.to_vec()),
+            }
+            .map_err(sqlx::Error::Encode)?;
         }
+        Ok(sqlx::query_with(AssertSqlSafe(self.text), arguments))
     }
 }
 

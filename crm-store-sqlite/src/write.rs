@@ -19,6 +19,8 @@ use crate::{
 
 /// How many rows one `INSERT` takes; the rest of a list is parted into these, so that few texts cover all lengths.
 const CHUNKS: [usize; 4] = [32, 8, 2, 1];
+/// What every program begins with: the savepoint of the one before it is done with, its own begins.
+const SAVEPOINT: [&str; 2] = ["RELEASE c", "SAVEPOINT c"];
 /// A section with as many arguments is run before the next is begun.
 const SECTION: usize = 1000;
 
@@ -54,6 +56,8 @@ pub(crate) struct Part {
 /// How the answer to a statement is read.
 pub(crate) enum PartKind {
     /// Nothing is answered.
+    Savepoint,
+    /// Nothing is answered.
     Insert,
     /// So many rows were touched.
     Where,
@@ -78,6 +82,9 @@ impl Program {
     /// Compiles the changes of a commit.
     pub(crate) fn commit(layouts: &Layouts, scope: Scope, changes: &[Change]) -> StoreResult<Self> {
         let mut program = Self { sections: Vec::new(), outcomes: Vec::with_capacity(changes.len()) };
+        if let Some(first) = changes.first() {
+            program.section(0).savepoint(collection_of(first));
+        }
         for (place, change) in changes.iter().enumerate() {
             check_change(scope, change)?;
             program.push(layouts, scope, place, change)?;
@@ -103,16 +110,28 @@ impl Program {
         let plan = Plan::new(&inner, &query, |_| None)?;
         let assignments: Vec<Assignment> =
             set.iter().map(|(position, value)| Assignment::Set(*position, value.clone())).collect();
-        let mut statement = Statement::new("UPDATE ");
-        statement.push(&layout.table).push(" AS t SET ");
-        push_assignments(&mut statement, &layout, &assignments);
+        let mut section = Section::default();
+        section.savepoint(collection);
+        let statement = section.begin();
+        statement.push("UPDATE ").push(&layout.table).push(" AS t SET ");
+        push_assignments(statement, &layout, &assignments);
         statement.push(" WHERE t.\"row\" IN (SELECT c.\"row\"");
-        plan.push_block(&mut statement, &inner, 0)?;
+        plan.push_block(statement, &inner, 0)?;
         statement.push(" LIMIT ").bind_integer(i64::try_from(limit).unwrap_or(i64::MAX)).push(") RETURNING ");
         let fields: Vec<String> = collection.fields.iter().map(|field| identifier(field.name)).collect();
         statement.push(&fields.join(","));
-        let parts = vec![Part { collection, change: 0, kind: PartKind::Claim }];
-        Ok(Self { sections: vec![Section { statement, parts, arguments: 0 }], outcomes: Vec::new() })
+        section.parts.push(Part { collection, change: 0, kind: PartKind::Claim });
+        Ok(Self { sections: vec![section], outcomes: Vec::new() })
+    }
+
+    /// The only section, where what its statements touch cannot make the program fail: only the engine can.
+    pub(crate) fn plain(&self) -> Option<&Section> {
+        let [section] = self.sections.as_slice() else { return None };
+        section
+            .parts
+            .iter()
+            .all(|part| matches!(part.kind, PartKind::Savepoint | PartKind::Insert | PartKind::Where))
+            .then_some(section)
     }
 
     fn push(&mut self, layouts: &Layouts, scope: Scope, place: usize, change: &Change) -> StoreResult<()> {
@@ -229,6 +248,13 @@ impl Program {
 }
 
 impl Section {
+    fn savepoint(&mut self, collection: &'static Collection) {
+        for statement in SAVEPOINT {
+            self.begin().push(statement);
+            self.parts.push(Part { collection, change: 0, kind: PartKind::Savepoint });
+        }
+    }
+
     fn begin(&mut self) -> &mut Statement {
         if !self.parts.is_empty() {
             self.statement.push(";");
@@ -252,6 +278,16 @@ impl Section {
         statement.push(" AND changes() = 0");
         let kind = PartKind::Diagnosis { id, expected, when_unmet };
         self.parts.push(Part { collection: layout.collection, change, kind });
+    }
+}
+
+const fn collection_of(change: &Change) -> &'static Collection {
+    match change {
+        Change::Insert { collection, .. }
+        | Change::Update { collection, .. }
+        | Change::Delete { collection, .. }
+        | Change::UpdateWhere { collection, .. }
+        | Change::DeleteWhere { collection, .. } => collection,
     }
 }
 

@@ -5,7 +5,7 @@
 //! A caller that has gone away before its turn is passed over; one that goes away later finds its commit whole.
 
 use crm_core::store::{Outcome, Row, StoreError, StoreResult, WhenUnmet};
-use futures::StreamExt as _;
+use futures::{StreamExt as _, stream::BoxStream};
 use sqlx::{
     ConnectOptions as _, Connection as _, Either, Executor as _, SqliteConnection,
     sqlite::{SqliteConnectOptions, SqliteQueryResult, SqliteRow},
@@ -21,11 +21,12 @@ use crate::{
 
 /// How many commits share one transaction.
 const GROUP: usize = 256;
+/// How many programs of one text are sent at once: as many as fit, so that few texts cover all numbers.
+const JOINED: [usize; 2] = [16, 4];
 /// How many wait before callers are held up.
 const QUEUE: usize = 1024;
 
 const BEGIN: &str = "BEGIN IMMEDIATE;SAVEPOINT c";
-const NEXT: &str = "RELEASE c;SAVEPOINT c";
 const UNDO: &str = "ROLLBACK TO c";
 const COMMIT: &str = "COMMIT";
 
@@ -178,53 +179,74 @@ impl Task {
     async fn attempt(&mut self, programs: &[&Program]) -> sqlx::Result<Vec<StoreResult<Answer>>> {
         self.execute(BEGIN).await?;
         let mut answers = Vec::with_capacity(programs.len());
-        for (place, program) in programs.iter().enumerate() {
-            if place > 0 {
-                self.execute(NEXT).await?;
-            }
-            match self.run(program).await {
-                Ok(answer) => answers.push(Ok(answer)),
-                Err(Failure::Own(error)) => {
-                    self.execute(UNDO).await?;
-                    answers.push(Err(error));
+        let mut left = programs;
+        while let [program, ..] = left {
+            let alike = joinable(left);
+            match JOINED.into_iter().find(|count| *count <= alike.len()) {
+                Some(count) => self.run_joined(&left[..count], &alike[..count], &mut answers).await?,
+                None => {
+                    let answer = self.run(program).await;
+                    self.settle(answer, &mut answers).await?;
                 }
-                Err(Failure::Engine(error)) => return Err(error),
             }
+            left = programs.get(answers.len()..).unwrap_or_default();
         }
         self.execute(COMMIT).await?;
         Ok(answers)
     }
 
-    async fn run(&mut self, program: &Program) -> Result<Answer, Failure> {
-        let mut answer = Answer { outcomes: program.outcomes.clone(), rows: Vec::new(), untouched: false };
-        for section in &program.sections {
-            self.run_section(section, &mut answer).await?;
-        }
-        Ok(answer)
-    }
-
-    async fn run_section(&mut self, section: &Section, answer: &mut Answer) -> Result<(), Failure> {
-        let query = section.statement.clone().query().map_err(Failure::Engine)?;
-        let mut results = self.connection.fetch_many(query);
-        let mut parts = section.parts.iter();
-        let mut part = parts.next();
-        let mut rows = Vec::new();
-        while let Some(result) = results.next().await {
-            let Some(now) = part else { break };
-            match result {
-                Ok(Either::Right(row)) => rows.push(row),
-                Ok(Either::Left(done)) => {
-                    now.read(&rows, &done, answer).map_err(Failure::Own)?;
-                    rows.clear();
-                    part = parts.next();
-                }
-                Err(error) if failure::spares_the_transaction(&error) => {
-                    return Err(Failure::Own(failure::writing(now.collection, error)));
-                }
-                Err(error) => return Err(Failure::Engine(error)),
+    /// Notes a program's answer; takes back what one that failed has written.
+    async fn settle(
+        &mut self,
+        answer: Result<Answer, Failure>,
+        answers: &mut Vec<StoreResult<Answer>>,
+    ) -> sqlx::Result<()> {
+        match answer {
+            Ok(answer) => answers.push(Ok(answer)),
+            Err(Failure::Own(error)) => {
+                self.execute(UNDO).await?;
+                answers.push(Err(error));
             }
+            Err(Failure::Engine(error)) => return Err(error),
         }
         Ok(())
+    }
+
+    /// Runs programs of one text at once, up to the first that fails.
+    async fn run_joined(
+        &mut self,
+        programs: &[&Program],
+        sections: &[&Section],
+        answers: &mut Vec<StoreResult<Answer>>,
+    ) -> sqlx::Result<()> {
+        let statement = Statement::joined(sections.iter().map(|section| &section.statement));
+        let mut results = self.connection.fetch_many(statement.query()?);
+        let mut failed = None;
+        for (program, section) in programs.iter().zip(sections) {
+            let mut answer = Answer::of(program);
+            match section.read(&mut results, &mut answer).await {
+                Ok(()) => answers.push(Ok(answer)),
+                Err(failure) => {
+                    failed = Some(failure);
+                    break;
+                }
+            }
+        }
+        drop(results);
+        match failed {
+            Some(failure) => self.settle(Err(failure), answers).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn run(&mut self, program: &Program) -> Result<Answer, Failure> {
+        let mut answer = Answer::of(program);
+        for section in &program.sections {
+            let query = section.statement.clone().query().map_err(Failure::Engine)?;
+            let mut results = self.connection.fetch_many(query);
+            section.read(&mut results, &mut answer).await?;
+        }
+        Ok(answer)
     }
 
     async fn change_schema(&mut self, statements: Vec<String>) -> StoreResult<()> {
@@ -266,13 +288,58 @@ impl Task {
     }
 }
 
+/// The sections of the first programs, as far as they are of one text and can be sent at once.
+fn joinable<'a>(programs: &[&'a Program]) -> Vec<&'a Section> {
+    let Some(first) = programs.first().and_then(|program| program.plain()) else { return Vec::new() };
+    programs
+        .iter()
+        .take(JOINED[0])
+        .map_while(|program| program.plain().filter(|section| section.statement.is_like(&first.statement)))
+        .collect()
+}
+
+impl Answer {
+    fn of(program: &Program) -> Self {
+        Self { outcomes: program.outcomes.clone(), rows: Vec::new(), untouched: false }
+    }
+}
+
+impl Section {
+    /// Reads the answers to the section's statements.
+    async fn read(
+        &self,
+        results: &mut BoxStream<'_, sqlx::Result<Either<SqliteQueryResult, SqliteRow>>>,
+        answer: &mut Answer,
+    ) -> Result<(), Failure> {
+        let mut rows = Vec::new();
+        for part in &self.parts {
+            loop {
+                match results.next().await {
+                    Some(Ok(Either::Right(row))) => rows.push(row),
+                    Some(Ok(Either::Left(done))) => {
+                        part.read(&rows, &done, answer).map_err(Failure::Own)?;
+                        rows.clear();
+                        break;
+                    }
+                    Some(Err(error)) if failure::spares_the_transaction(&error) => {
+                        return Err(Failure::Own(failure::writing(part.collection, error)));
+                    }
+                    Some(Err(error)) => return Err(Failure::Engine(error)),
+                    None => return Err(Failure::Engine(sqlx::Error::WorkerCrashed)),
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Part {
     /// Reads the answer to the statement.
     fn read(&self, rows: &[SqliteRow], done: &SqliteQueryResult, answer: &mut Answer) -> StoreResult<()> {
         let collection = self.collection.name;
         let version = rows.first().map(|row| integer(row, 0)).transpose()?;
         let outcome = match &self.kind {
-            PartKind::Insert => return Ok(()),
+            PartKind::Savepoint | PartKind::Insert => return Ok(()),
             PartKind::Where => Outcome::Touched(done.rows_affected()),
             PartKind::Delete => {
                 answer.untouched = done.rows_affected() == 0;
