@@ -252,10 +252,9 @@ async fn fill_percentile(
             groups.push(decode_value(&row, column, group_kind(group))?);
         }
         let value = decode_value(&row, groups.len(), kind)?;
-        if let Some(answer) = answers.by_ref().find(|answer| answer.groups == groups) {
-            if let Some(measured) = answer.measures.get_mut(place) {
-                *measured = Measured::Value(value);
-            }
+        let answer = answers.by_ref().find(|answer| answer.groups == groups);
+        if let Some(measured) = answer.and_then(|answer| answer.measures.get_mut(place)) {
+            *measured = Measured::Value(value);
         }
     }
     Ok(())

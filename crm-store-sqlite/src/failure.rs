@@ -113,7 +113,7 @@ pub(crate) fn writing(collection: &'static Collection, error: sqlx::Error) -> St
     }
 }
 
-/// Which key "UNIQUE constraint failed: customers.organization_id, customers.email" speaks of.
+/// Which key a message such as `UNIQUE constraint failed: customers.organization_id, customers.email` speaks of.
 fn taken_key(collection: &'static Collection, message: &str) -> Option<(&'static str, &'static [&'static str])> {
     let columns: Vec<&str> = message
         .strip_prefix("UNIQUE constraint failed: ")?

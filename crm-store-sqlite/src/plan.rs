@@ -142,7 +142,6 @@ impl Plan {
             statement.push(" AND ");
             bound.push(statement);
         }
-        statement.push(" ORDER BY ");
         // What is the same in the whole block has no part in its order.
         let fixed = |key: &Key| {
             self.blocks.get(block).into_iter().flatten().any(|bound| match bound {
@@ -155,7 +154,7 @@ impl Plan {
             key.expressions.iter().map(|expression| (expression, if key.descending { " DESC" } else { "" }))
         });
         for (place, (expression, direction)) in directed.enumerate() {
-            statement.comma(place).push(expression).push(direction);
+            statement.push(if place == 0 { " ORDER BY " } else { "," }).push(expression).push(direction);
         }
         Ok(())
     }

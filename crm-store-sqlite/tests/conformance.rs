@@ -1,5 +1,7 @@
 //! The suite that every store passes, on files that are thrown away.
 
+#![expect(clippy::unwrap_used, reason = "a test ends where something is not as it should be")]
+
 use std::sync::{Arc, Mutex};
 
 use crm_core::{conformance::Opener, store::SharedStore};

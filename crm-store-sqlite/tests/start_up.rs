@@ -1,5 +1,7 @@
 //! What a start says when the file cannot be used, and that it leaves the file alone.
 
+#![expect(clippy::panic, clippy::unwrap_used, reason = "a test ends where something is not as it should be")]
+
 use std::{fs, path::Path};
 
 use crm_core::{

@@ -1,6 +1,8 @@
 //! What becomes of commits that share a transaction, of files that grow with the declarations, and of a process that is
 //! killed.
 
+#![expect(clippy::unwrap_used, reason = "a test ends where something is not as it should be")]
+
 use std::{
     collections::HashMap,
     io::{BufRead as _, BufReader},

@@ -38,8 +38,8 @@ use crate::{
     index(owner_id, -created_at),
     index(team_id, -created_at),
     index(active_at),
-    index(tags),
-    index(group_ids),
+    index(tags, -created_at),
+    index(group_ids, -created_at),
     index(deleted_at)
 )]
 pub struct Customer {

@@ -91,11 +91,11 @@ fn person(organization: Uuid, n: u32) -> Row {
         instant(n64 * 7919 % 1000),
         instant(n64),
         Value::Text(format!("{} {}", names[n as usize % 5], n * 7919 % 1000)),
-        if n % 3 == 0 { Value::Null } else { Value::Text(format!("p{n}@example.com")) },
+        if n.is_multiple_of(3) { Value::Null } else { Value::Text(format!("p{n}@example.com")) },
         Value::Text(["active", "inactive"][n as usize % 2].to_owned()),
         Value::Money(Money::from_ten_thousandths(n64 * 31 % 500).unwrap()),
-        if n % 4 == 0 { Value::Null } else { instant(n64 * 13 % 300) },
-        if n % 7 == 0 { Value::Id(Uuid::from_u128(u128::from(n % 21))) } else { Value::Null },
+        if n.is_multiple_of(4) { Value::Null } else { instant(n64 * 13 % 300) },
+        if n.is_multiple_of(7) { Value::Id(Uuid::from_u128(u128::from(n % 21))) } else { Value::Null },
         Value::TextList(tags),
         Value::TextList(vec![format!("g{}", n % 40)]),
         Value::Json(Json::from_trusted(format!("{{\"it's a \\\"key\\\".$\":\"City {}\",\"n\":{n}}}", n % 90))),
@@ -325,7 +325,7 @@ async fn orders_without_an_index_say_so() {
     for (filter, sort) in [
         (live(), by(declared("updated_at"), false)),
         (contains("tags", "vip"), by(declared("spend"), true)),
-        (live(), vec![by(declared("name"), false), by(declared("spend"), true)].concat()),
+        (live(), [by(declared("name"), false), by(declared("spend"), true)].concat()),
     ] {
         assert!(stage.plan(&Query::new(filter, 20).sorted(sort)).await.1);
     }
