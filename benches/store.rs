@@ -189,10 +189,38 @@ fn bare_customer(row: &SqliteRow) -> BareCustomer {
     static PLACES: std::sync::OnceLock<[usize; 32]> = std::sync::OnceLock::new();
     let places = PLACES.get_or_init(|| {
         [
-            "version", "created_at", "updated_at", "spend", "visits", "opening_spend", "opening_visits", "active_at",
-            "total_orders", "total_order_value", "total_complaints", "open_complaints", "id", "organization_id", "name",
-            "status", "type", "email", "phone", "emails", "phones", "tags", "group_ids", "consent", "custom",
-            "metadata", "last_active", "last_order_date", "deleted_at", "user_id", "owner_id", "team_id",
+            "version",
+            "created_at",
+            "updated_at",
+            "spend",
+            "visits",
+            "opening_spend",
+            "opening_visits",
+            "active_at",
+            "total_orders",
+            "total_order_value",
+            "total_complaints",
+            "open_complaints",
+            "id",
+            "organization_id",
+            "name",
+            "status",
+            "type",
+            "email",
+            "phone",
+            "emails",
+            "phones",
+            "tags",
+            "group_ids",
+            "consent",
+            "custom",
+            "metadata",
+            "last_active",
+            "last_order_date",
+            "deleted_at",
+            "user_id",
+            "owner_id",
+            "team_id",
         ]
         .map(at)
     });
@@ -221,8 +249,7 @@ fn reads(criterion: &mut Criterion, stage: &Stage) {
         number = (number + 7919) % CUSTOMERS;
         id(number)
     };
-    let one: &'static str =
-        format!("SELECT {columns} FROM customers WHERE organization_id = ? AND id = ?").leak();
+    let one: &'static str = format!("SELECT {columns} FROM customers WHERE organization_id = ? AND id = ?").leak();
     group.bench_function("bare", |bencher| {
         bencher.iter(|| {
             let id = next();
@@ -365,8 +392,7 @@ async fn bare_writer(mut connection: SqliteConnection, mut jobs: mpsc::Receiver<
         let places = vec!["?"; names.len()].join(",");
         format!("INSERT INTO {} ({}) VALUES ({places})", collection.name, names.join(",")).leak()
     };
-    let statements =
-        [insert(Customer::COLLECTION), insert(AuditEntry::COLLECTION), insert(Event::COLLECTION)];
+    let statements = [insert(Customer::COLLECTION), insert(AuditEntry::COLLECTION), insert(Event::COLLECTION)];
     let mut group = Vec::new();
     while jobs.recv_many(&mut group, 256).await > 0 {
         connection.execute(sqlx::query("BEGIN IMMEDIATE")).await.unwrap();

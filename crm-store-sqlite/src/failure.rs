@@ -33,6 +33,19 @@ pub(crate) fn spares_the_transaction(error: &sqlx::Error) -> bool {
     matches!(code(error), Some(CONSTRAINT | TOO_BIG | 1))
 }
 
+/// Whether another program holds the file.
+pub(crate) fn is_locked(error: &sqlx::Error) -> bool {
+    matches!(code(error), Some(BUSY | LOCKED))
+}
+
+/// The error for a file that another program holds.
+pub(crate) fn locked() -> StoreError {
+    StoreError::Unavailable {
+        message: "the database is locked by another program".to_owned(),
+        retry_after: Duration::from_secs(1),
+    }
+}
+
 /// An error while the program runs.
 pub(crate) fn running(error: sqlx::Error) -> StoreError {
     let unavailable = |message: &str, seconds| StoreError::Unavailable {
@@ -40,7 +53,7 @@ pub(crate) fn running(error: sqlx::Error) -> StoreError {
         retry_after: Duration::from_secs(seconds),
     };
     match code(&error) {
-        Some(BUSY | LOCKED) => unavailable("the database is locked by another program", 1),
+        Some(BUSY | LOCKED) => locked(),
         Some(FULL) => unavailable("the disk of the database is full: free some space", 30),
         Some(READ_ONLY) => unavailable("the database cannot be written: its file or folder is read-only", 30),
         Some(CANNOT_OPEN) => unavailable("the database file cannot be opened any more", 30),

@@ -43,7 +43,7 @@ impl SqliteOptions {
             readers: std::thread::available_parallelism().map_or(4, NonZeroUsize::get).clamp(2, 8),
             busy_timeout: Duration::from_secs(5),
             durability: Durability::Full,
-            cache: 8 * 1024 * 1024,
+            cache: 4 * 1024 * 1024,
             maximum_size: None,
         }
     }
@@ -87,7 +87,8 @@ impl SqliteOptions {
         self
     }
 
-    /// How many bytes of the file each connection keeps in memory. The default is 8 MiB.
+    /// How many bytes of the file each connection keeps in memory. The default is 4 MiB; the operating
+    /// system keeps more of it.
     #[must_use]
     pub const fn cache(mut self, bytes: usize) -> Self {
         self.cache = bytes;
@@ -106,7 +107,7 @@ impl SqliteOptions {
         SqliteConnectOptions::new()
             .filename(&self.path)
             .busy_timeout(self.busy_timeout)
-            .statement_cache_capacity(512)
+            .statement_cache_capacity(256)
             .foreign_keys(true)
             .pragma("trusted_schema", "OFF")
             .pragma("temp_store", "MEMORY")
@@ -124,6 +125,9 @@ impl SqliteOptions {
             .connection()
             .create_if_missing(true)
             .synchronous(synchronous)
+            // Fewer, larger checkpoints: a page that was written often goes to the file once.
+            .pragma("wal_autocheckpoint", "4000")
+            .pragma("journal_size_limit", "67108864")
             .thread_name(|_| "crm-sqlite-writer".to_owned());
         if let Some(bytes) = self.maximum_size {
             options = options.pragma("max_page_count", (bytes / 4096).max(1).to_string());

@@ -3,7 +3,10 @@
 //! A connection in the pool is never pinged: it is a thread of this process, and what can fail is the file, which
 //! the next query tells. One that was let go of in the middle of a query is closed instead of being used again.
 
-use std::sync::{Mutex, PoisonError};
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use crm_core::store::{StoreError, StoreResult};
 use futures::{StreamExt as _, stream::BoxStream};
@@ -14,6 +17,9 @@ use sqlx::{
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::{failure, statement::Statement, write::closed};
+
+/// How long closing waits for connections on loan.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// At most so many connections, opened when they are first needed.
 #[derive(Debug)]
@@ -47,11 +53,13 @@ impl Pool {
         Ok(Reader { pool: self, connection: Some(connection), _permit: permit })
     }
 
-    /// Closes every connection, those on loan when they come back; later loans are refused.
+    /// Closes the connections. Waits a moment for those on loan, which close when they come back; later loans are
+    /// refused.
     pub(crate) async fn close(&self) {
-        let all = self.permits.acquire_many(u32::try_from(self.size).unwrap_or(u32::MAX)).await;
+        let all = self.permits.acquire_many(u32::try_from(self.size).unwrap_or(u32::MAX));
+        // A stream that nobody reads on keeps its connection, and must not keep the program.
+        drop(tokio::time::timeout(PATIENCE, all).await);
         self.permits.close();
-        drop(all);
         let idle = std::mem::take(&mut *self.idle.lock().unwrap_or_else(PoisonError::into_inner));
         for connection in idle {
             // A connection that cannot say goodbye is gone as well.
@@ -85,7 +93,7 @@ impl Reader<'_> {
 
     /// Gives the connection back, which has nothing left to do. A loan that ends otherwise closes it.
     pub(crate) fn release(mut self) {
-        if let Some(connection) = self.connection.take() {
+        if let Some(connection) = self.connection.take().filter(|_| !self.pool.permits.is_closed()) {
             self.pool.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
         }
     }

@@ -143,6 +143,12 @@ impl Task {
                     reply.send(answer).ok();
                 }
             }
+            // Whoever holds the file would keep each of them waiting as long.
+            Err(error) if failure::is_locked(&error) => {
+                for (_, reply) in group.drain(..) {
+                    reply.send(Err(failure::locked())).ok();
+                }
+            }
             Err(error) if group.len() == 1 => {
                 if let Some((_, reply)) = group.pop() {
                     reply.send(Err(failure::running(error))).ok();
