@@ -447,10 +447,9 @@ fn refusal(answers: &[Result<Written>]) -> Option<Error> {
     let mut other = None;
     for (place, answer) in answers.iter().enumerate() {
         match answer {
-            Ok(_) => {}
             Err(Error::Invalid(errors)) => wrong.extend_under(&format!("items[{place}]"), errors.clone()),
             Err(error) if other.is_none() => other = Some((place, error)),
-            Err(_) => {}
+            Ok(_) | Err(_) => {}
         }
     }
     let Some((place, error)) = other else { return (!wrong.is_empty()).then_some(Error::Invalid(wrong)) };

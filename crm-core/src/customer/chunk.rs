@@ -50,7 +50,7 @@ impl Chunk<'_> {
     /// The state before and after an ask; nothing where the ask does not concern the customer any more.
     pub(super) fn decide(
         &self,
-        customers: &Customers<'_>,
+        customers: Customers<'_>,
         ask: &Ask,
         has_key: bool,
         meant: Option<CustomerId>,

@@ -20,6 +20,7 @@ use crate::{
     id::{TeamId, UserId},
     input::Patch,
     store::{Json, Money},
+    text::Line,
     time::Timestamp,
 };
 
@@ -157,12 +158,9 @@ fn contacts(after: &mut Customer, input: &CustomerInput, door: Door, setting: &S
         }
         Patch::Keep | Patch::Clear => Vec::new(),
     };
-    let mut seen: HashSet<String> = phone.iter().map(|phone| phone.match_key().to_string()).collect();
-    after.phones = phones
-        .iter()
-        .filter(|phone| seen.insert(phone.match_key().to_string()))
-        .map(|phone| phone.as_str().to_owned())
-        .collect();
+    let mut seen: HashSet<String> = phone.iter().map(Phone::match_key).collect();
+    after.phones =
+        phones.iter().filter(|phone| seen.insert(phone.match_key())).map(|phone| phone.as_str().to_owned()).collect();
     after.phone = phone;
     debug_assert!(after.emails.len() <= MAX_CONTACTS && after.phones.len() <= MAX_CONTACTS, "bounded when read");
 }
@@ -203,7 +201,7 @@ fn labels(
         Patch::Keep if door == Door::Merge => before.tags.clone(),
         Patch::Keep | Patch::Clear => Vec::new(),
     };
-    let removed: BTreeSet<&str> = input.remove_tags.iter().map(|tag| tag.as_str()).collect();
+    let removed: BTreeSet<&str> = input.remove_tags.iter().map(Line::as_str).collect();
     let kept = tags.into_iter().filter(|tag| !removed.contains(tag.as_str()));
     after.tags = each_once(kept.chain(input.add_tags.iter().map(|tag| tag.as_str().to_owned())));
     if after.tags.len() > MAX_TAGS {

@@ -60,7 +60,7 @@ impl Customers<'_> {
         let mut wanted: HashMap<CustomFieldId, BTreeSet<String>> = HashMap::new();
         if set.has_unique() {
             for (ask, key) in asks.iter().zip(upserted) {
-                let decided = chunk.decide(self, ask, key.is_some(), meant(ask, key.as_ref(), holders));
+                let decided = chunk.decide(*self, ask, key.is_some(), meant(ask, key.as_ref(), holders));
                 if let Ok(Some((_, after, _))) = decided
                     && after.deleted_at.is_none()
                 {

@@ -136,18 +136,12 @@ impl CustomerInput {
             add_tags: given(list(&mut members, "add_tags", MAX_TAGS, errors)),
             remove_tags: given(list(&mut members, "remove_tags", MAX_TAGS, errors)),
             group_ids: list(&mut members, "group_ids", MAX_GROUPS, errors),
-            spend: at_least_nothing(field(&mut members, &["spend"], errors), "spend", Money::ZERO, errors),
-            opening_spend: at_least_nothing(
-                field(&mut members, &["opening_spend"], errors),
-                "opening_spend",
-                Money::ZERO,
-                errors,
-            ),
-            visits: at_least_nothing(field(&mut members, &["visits"], errors), "visits", 0, errors),
+            spend: at_least_nothing(field(&mut members, &["spend"], errors), "spend", errors),
+            opening_spend: at_least_nothing(field(&mut members, &["opening_spend"], errors), "opening_spend", errors),
+            visits: at_least_nothing(field(&mut members, &["visits"], errors), "visits", errors),
             opening_visits: at_least_nothing(
                 field(&mut members, &["opening_visits"], errors),
                 "opening_visits",
-                0,
                 errors,
             ),
             last_active: field(&mut members, &["last_active"], errors),
@@ -302,8 +296,8 @@ fn given<T>(list: Patch<Vec<T>>) -> Vec<T> {
     }
 }
 
-fn at_least_nothing<T: PartialOrd>(amount: Patch<T>, name: &str, nothing: T, errors: &mut FieldErrors) -> Patch<T> {
-    if amount.value().is_some_and(|amount| *amount < nothing) {
+fn at_least_nothing<T: Default + PartialOrd>(amount: Patch<T>, name: &str, errors: &mut FieldErrors) -> Patch<T> {
+    if amount.value().is_some_and(|amount| *amount < T::default()) {
         errors.add(name, "OUT_OF_RANGE", "must not be less than 0");
         return Patch::Keep;
     }

@@ -78,7 +78,7 @@ async fn a_write_carries_its_audit_entry_and_its_event() {
     let by = admin();
     let customer =
         create(&crm, &by, json!({"name": "Amélie", "email": "A@Example.com", "tags": ["vip"]})).await.unwrap();
-    assert_eq!(customer.email.as_ref().map(|email| email.as_str()), Some("a@example.com"));
+    assert_eq!(customer.email.as_ref().map(crate::contact::Email::as_str), Some("a@example.com"));
     let changed = patch(&crm, &by, customer.id, json!({"tags": ["vip", "new"]})).await.unwrap();
     assert_eq!(changed.meta.version, 2);
     // Nothing changes: nothing is written.

@@ -118,7 +118,7 @@ impl Customers<'_> {
         let mut answers = Vec::with_capacity(asks.len());
         for (ask, key) in asks.iter().zip(&upserted) {
             let meant = meant(ask, key.as_ref(), &holders);
-            let answer = match chunk.decide(self, ask, key.is_some(), meant) {
+            let answer = match chunk.decide(*self, ask, key.is_some(), meant) {
                 Ok(None) => Ok(None),
                 Ok(Some((before, after, deed))) => {
                     let before = before.as_ref();
@@ -147,7 +147,7 @@ impl Customers<'_> {
 
     /// Turns drafts into the changes, audit entries and events of one operation.
     fn put_down(
-        &self,
+        self,
         by: &Principal,
         operation: &mut Operation<'_>,
         drafts: &mut [Draft],
@@ -208,7 +208,7 @@ impl Customers<'_> {
                 draft.before.as_ref().filter(|before| live(before)).map(|before| &before.custom),
                 Some(&draft.after).filter(|after| live(after)).map(|after| &after.custom),
             );
-            self.note_down(operation, draft, options.entry.is_none());
+            note_down(operation, draft, options.entry.is_none());
         }
         // A group that is being removed takes no more members.
         for group in joined {
@@ -228,18 +228,17 @@ impl Customers<'_> {
             operation.audit_named(action, Customer::COLLECTION.name, None, None, Some(after));
         }
     }
+}
 
-    /// The audit entry and the event of one customer.
-    #[expect(clippy::unused_self, reason = "belongs to the service")]
-    fn note_down(&self, operation: &mut Operation<'_>, draft: &Draft, audited: bool) {
-        let Some(event) = draft.deed.event() else { return };
-        let (old, new) = differences(draft.before.as_ref(), Some(&draft.after));
-        let fields: Vec<String> =
-            new.as_ref().and_then(|new| new.as_object()).into_iter().flat_map(|new| new.keys().cloned()).collect();
-        operation.emit(event, &draft.after, &json!({"id": draft.after.id, "changed": fields}));
-        if audited {
-            operation.audit::<Customer>(event, draft.after.id, old, new);
-        }
+/// The audit entry and the event of one customer.
+fn note_down(operation: &mut Operation<'_>, draft: &Draft, audited: bool) {
+    let Some(event) = draft.deed.event() else { return };
+    let (old, new) = differences(draft.before.as_ref(), Some(&draft.after));
+    let fields: Vec<String> =
+        new.as_ref().and_then(|new| new.as_object()).into_iter().flat_map(|new| new.keys().cloned()).collect();
+    operation.emit(event, &draft.after, &json!({"id": draft.after.id, "changed": fields}));
+    if audited {
+        operation.audit::<Customer>(event, draft.after.id, old, new);
     }
 }
 

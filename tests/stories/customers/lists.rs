@@ -137,4 +137,34 @@ on_every_store! {
         let other = app.organization("Other").await.admin;
         other.get(format!("/customers?limit=5&sort=name&cursor={cursor}")).await.invalid(&["cursor"]);
     }
+
+    /// The lists that people live in have an index; what has none says so.
+    async fn indexes(app: App) {
+        let admin = app.organization("Shop").await.admin;
+        let group = admin.post("/customers/groups", json!({"name": "Gold"})).await.created();
+        customers(&admin).await;
+        let owner = admin.id();
+        for query in [
+            String::new(),
+            "sort=created_at".to_owned(),
+            "sort=name".to_owned(),
+            "sort=-name".to_owned(),
+            "sort=-spend".to_owned(),
+            "sort=-last_active".to_owned(),
+            "sort=last_active".to_owned(),
+            "status=active".to_owned(),
+            format!("owner_id={owner}"),
+            format!("team_id={owner}"),
+            "sort=inactive_days".to_owned(),
+            "inactive_days[gt]=30&sort=-inactive_days".to_owned(),
+            "created_at[gte]=2020-01-01T00:00:00Z".to_owned(),
+        ] {
+            let page = admin.get(format!("/customers?{query}")).await.ok();
+            assert!(page["page"].get("slow").is_none(), "{query}: {page}");
+        }
+        // These few are looked up first, and ordered then.
+        for query in ["email=zoe@example.com".to_owned(), "phone=%2B4930123456".to_owned(), "tags=vip".to_owned(), format!("group={}", group.id())] {
+            admin.get(format!("/customers?{query}")).await.ok();
+        }
+    }
 }
