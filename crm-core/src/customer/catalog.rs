@@ -50,6 +50,7 @@ fn declared(country: Option<Country>, types: Option<&[String]>) -> Catalog {
         .with(CatalogField::column(Customer::visits))
         .with(CatalogField::column(Customer::last_active))
         .with(CatalogField::days_since("inactive_days", Customer::active_at, "inactive for"))
+        .with(CatalogField::column(Customer::deleted_at))
         .with(CatalogField::column(Customer::total_orders))
         .with(CatalogField::column(Customer::total_orders).named("order_count"))
         .with(CatalogField::column(Customer::total_order_value))

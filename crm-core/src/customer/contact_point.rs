@@ -18,7 +18,7 @@ crate::record_ids! {
 /// empty `sharer`, so there can be one; who shares a phone on purpose has its own id there. Deleted customers have no
 /// contact points, which frees their values.
 #[derive(Clone, Debug, PartialEq, Record)]
-#[record(collection = "contact_points", unique(kind, value, sharer), index(customer_id))]
+#[record(collection = "contact_points", unique(kind, value, sharer), index(kind, value), index(customer_id))]
 pub struct ContactPoint {
     /// The contact point's id.
     pub id: ContactPointId,

@@ -46,7 +46,12 @@ impl Customers<'_> {
         let shape = CustomerShape::new(request.extra("profile"), request.fields.clone(), custom)?;
         let found = if request.flag("deleted")? {
             let bin = Customer::reach_of(by).and(Customer::deleted_at.exists());
-            list::everything::<Customer>(self.crm, by, request, bin).await?
+            let mut request = request.clone();
+            if request.sort == ListRequest::default().sort {
+                // Newest in the bin first: an index has that, and nothing else of the bin.
+                request.sort = vec![Customer::deleted_at.descending()];
+            }
+            list::everything::<Customer>(self.crm, by, &request, bin).await?
         } else {
             let within = self.narrowed(by, request).await?;
             list::visible::<Customer>(self.crm, by, request, within).await?

@@ -41,7 +41,7 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
 #[utoipa::path(
     get, path = "/customers", tag = "Customers",
     params(ListParameters, ProfileParameter,
-        ("deleted" = Option<bool>, Query, description = "Lists the bin, and nothing but the bin.")),
+        ("deleted" = Option<bool>, Query, description = "Lists the bin, and nothing but the bin, last deleted first.")),
     responses((status = 200, description = "A page of customers.", body = List<Customer>)),
     extensions(("x-permission" = json!("customers:read")))
 )]
