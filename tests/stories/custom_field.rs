@@ -276,4 +276,56 @@ on_every_store! {
         crm_core::field::finish_pending(&app.crm).await.expect("no index");
         shop.admin.get("/customers?custom.city=Pune").await.lists([&ann]);
     }
+
+    /// National telephone numbers are read with the organization's country.
+    async fn national_numbers(app: App) {
+        let shop = app.organization("Shop").await;
+        let field = declare(&shop, json!({"key": "home", "type": "text"})).await;
+        let ann = customer(&shop, "Ann", json!({"home": "098765 43210"})).await;
+        shop.admin.put(&field, json!({"type": "phone"})).await.refused(409, "CONFLICT");
+        shop.admin.put("/admin/organization", json!({"country": "IN"})).await.ok();
+        shop.admin.put(&field, json!({"type": "phone"})).await.found(&field);
+        assert_eq!(shop.admin.get(&ann).await.ok()["custom"]["home"], "+919876543210");
+        let found = shop.admin.get(format!("/customers?{}", query(&[("custom.home", "98765-43210")]))).await;
+        found.lists([&ann]);
+    }
+
+    /// Fields of every type can have an index, and are found by it.
+    async fn index_of_every_type(app: App) {
+        let shop = app.organization("Shop").await;
+        let values = [
+            ("text", json!("Pune")),
+            ("number", json!(4.5)),
+            ("date", json!("1990-05-17")),
+            ("boolean", json!(true)),
+            ("list", json!("gold")),
+            ("datetime", json!("2026-01-31T09:00:00.000Z")),
+            ("email", json!("a@example.com")),
+            ("phone", json!("+919876543210")),
+            ("url", json!("https://example.com/")),
+            ("multi_list", json!(["gold"])),
+            ("money", json!(12.5)),
+        ];
+        let mut custom = json!({});
+        for (kind, value) in &values {
+            let mut field = json!({"key": format!("a_{kind}"), "type": kind, "indexed": true});
+            if kind.ends_with("list") {
+                field["options"] = json!(["gold", "silver"]);
+            }
+            declare(&shop, field).await;
+            custom[format!("a_{kind}")] = value.clone();
+        }
+        customer(&shop, "Nobody", json!({})).await;
+        let ann = customer(&shop, "Ann", custom.clone()).await;
+        while crm_core::field::finish_pending(&app.crm).await.expect("indexes") {}
+        let fields = shop.admin.get("/customers/fields").await.ok();
+        assert!(fields["data"].as_array().expect("fields").iter().all(|field| field["index_state"] == "ready"), "{fields}");
+        for (kind, value) in &values {
+            let name = if *kind == "multi_list" { "custom.a_multi_list[contains]".to_owned() } else { format!("custom.a_{kind}") };
+            let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            let value = value.trim_matches(['[', ']', '"']);
+            shop.admin.get(format!("/customers?{}", query(&[(&name, value)]))).await.lists([&ann]);
+        }
+        assert_eq!(shop.admin.get(&ann).await.ok()["custom"], custom);
+    }
 }
