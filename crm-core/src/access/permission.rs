@@ -20,7 +20,7 @@ macro_rules! declare_permissions {
             $($(#[$attribute])* pub const $constant: Permission = Permission(Index::$constant as u8);)+
         }
 
-        #[expect(non_camel_case_types, clippy::upper_case_acronyms, reason = "counts the permissions in their order")]
+        #[expect(non_camel_case_types, reason = "counts the permissions in their order")]
         enum Index { $($constant),+ }
 
         const NAMES: &[&str] = &[$($name),+];

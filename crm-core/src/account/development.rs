@@ -4,7 +4,7 @@ use super::{Accounts, LoginRecord, SignedIn, User, accounts::nobody, registratio
 use crate::{
     access::{RequestContext, Role},
     contact::Email,
-    error::{Error, FieldErrors, Result},
+    error::{Error, Result},
     id::OrganizationId,
     input::Input,
     operation::Operation,
@@ -65,7 +65,7 @@ impl Accounts<'_> {
             Some(user) => (user, false, None),
             None => {
                 let (id, organization) = self.development_organization(now).await?;
-                let name = Line::parse(&format!("Development {}", role.name())).map_err(FieldErrors::from)?;
+                let name = Line::parse(&format!("Development {}", role.name()))?;
                 (User::new(self.crm.new_id_at(now), name, email.clone(), role, Meta::new(id, now)), true, organization)
             }
         };

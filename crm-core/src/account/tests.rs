@@ -17,7 +17,7 @@ use crate::{
     id::OrganizationId,
     port::{Clock, ManualClock, SeededRandom},
     secret::Secret,
-    store::{SharedStore, Store as _, memory::MemoryStore},
+    store::{SharedStore, memory::MemoryStore},
     time::Timestamp,
 };
 
