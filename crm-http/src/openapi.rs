@@ -69,6 +69,7 @@ pub(crate) fn complete(described: &OpenApi, base_url: Option<&str>) -> Value {
         .map(|(name, description)| json!({"name": name, "description": description}))
         .collect();
     document["security"] = json!([{"bearer": []}, {"api_key": []}, {"cookie": [], "csrf": []}]);
+    mend_nullable(&mut document);
     let components = entry(&mut document, "components");
     extend(entry(components, "schemas"), schemas());
     extend(entry(components, "responses"), responses());
@@ -105,6 +106,23 @@ fn entry<'a>(parent: &'a mut Value, name: &str) -> &'a mut Value {
     &mut parent[name]
 }
 
+/// A value or `null` is any of the two: where the value may itself be `null`, "one of" would refuse it.
+fn mend_nullable(value: &mut Value) {
+    match value {
+        Value::Object(members) => {
+            let is_null = |branch: &Value| branch.get("type").is_some_and(|kind| kind == "null");
+            if members.get("oneOf").and_then(Value::as_array).is_some_and(|branches| branches.iter().any(is_null))
+                && let Some(branches) = members.remove("oneOf")
+            {
+                members.insert("anyOf".to_owned(), branches);
+            }
+            members.values_mut().for_each(mend_nullable);
+        }
+        Value::Array(items) => items.iter_mut().for_each(mend_nullable),
+        _ => {}
+    }
+}
+
 fn extend(target: &mut Value, more: Value) {
     if let (Some(target), Value::Object(more)) = (target.as_object_mut(), more) {
         target.extend(more);
@@ -132,7 +150,7 @@ fn complete_operation(path: &str, method: &str, operation: &mut Map<String, Valu
     let has_body = operation.contains_key("requestBody");
     let has_parameter = path.contains('{');
     let has_precondition = operation.get("responses").is_some_and(|responses| responses.get("412").is_some());
-    complete_parameters(operation, has_precondition);
+    complete_parameters(path, operation, has_precondition);
     let Some(responses) = operation.entry("responses").or_insert_with(|| json!({})).as_object_mut() else { return };
     let mut always: Vec<&str> = vec!["500", "503"];
     always.extend(in_api.then_some(["400", "414", "429"]).into_iter().flatten());
@@ -147,10 +165,16 @@ fn complete_operation(path: &str, method: &str, operation: &mut Map<String, Valu
     }
 }
 
-fn complete_parameters(operation: &mut Map<String, Value>, has_precondition: bool) {
-    if has_precondition {
-        let parameters = operation.entry("parameters").or_insert_with(|| json!([]));
-        if let Some(parameters) = parameters.as_array_mut() {
+fn complete_parameters(path: &str, operation: &mut Map<String, Value>, has_precondition: bool) {
+    let names = path.split('{').skip(1).filter_map(|rest| rest.split('}').next());
+    if let Some(parameters) = operation.entry("parameters").or_insert_with(|| json!([])).as_array_mut() {
+        for name in names {
+            if !parameters.iter().any(|parameter| parameter["in"] == "path" && parameter["name"] == name) {
+                let schema = json!({"type": "string", "format": "uuid"});
+                parameters.push(json!({"name": name, "in": "path", "required": true, "schema": schema}));
+            }
+        }
+        if has_precondition {
             parameters.push(json!({
                 "name": "If-Match", "in": "header", "required": false,
                 "description": "The ETag that was read: writes only if the record still has it. `*` for any.",

@@ -15,15 +15,16 @@ pub(crate) struct ListParameters {
     #[param(max_length = 200)]
     search: Option<String>,
     /// Fields in order, `-` before one that runs downward; newest first where it is left out.
-    #[param(example = "-created_at")]
+    #[param(example = "-created_at", min_length = 1)]
     sort: Option<String>,
     /// Only these fields of each record.
-    #[param(example = "id,version")]
+    #[param(example = "id,version", min_length = 1)]
     fields: Option<String>,
     /// The most records of a page.
     #[param(minimum = 1, maximum = 100, default = 20)]
     limit: Option<u8>,
     /// What an earlier page gave as `next_cursor`, with the same filter, search and sort.
+    #[param(min_length = 1)]
     cursor: Option<String>,
     /// The number of the page, from 1, instead of a cursor.
     #[param(minimum = 1)]
@@ -38,7 +39,7 @@ pub(crate) struct ListParameters {
 #[expect(dead_code, reason = "describes what services read")]
 pub(crate) struct RecordParameters {
     /// Only these fields.
-    #[param(example = "id,name,custom.city")]
+    #[param(example = "id,name,email", min_length = 1)]
     fields: Option<String>,
     /// `retail` calls fields `full_name`, `contact_number`, `customer_status` and `customer_type`.
     #[param(example = "retail", pattern = "^retail$")]
