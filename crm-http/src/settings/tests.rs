@@ -179,3 +179,13 @@ fn names_are_known_once() {
     names.dedup();
     assert_eq!(names.len(), count);
 }
+
+#[test]
+fn every_setting_is_documented() {
+    let manual = include_str!("../../../docs/configuration.md");
+    for setting in SETTINGS.iter().filter(|setting| setting.effect == Effect::Now && setting.name != "MONGODB_URI") {
+        for name in std::iter::once(&setting.name).chain(setting.aliases) {
+            assert!(manual.contains(&format!("`{name}`")), "{name} is not in docs/configuration.md");
+        }
+    }
+}
