@@ -4,6 +4,8 @@
 //! credentials, a spent quota, a fault) is added here, in one place, from what the operation shows: whether it has a
 //! body, a record in its path, a precondition, and whom it is for.
 
+mod picked;
+
 use std::collections::HashMap;
 
 use serde_json::{Map, Value, json};
@@ -70,6 +72,7 @@ pub(crate) fn complete(described: &OpenApi, base_url: Option<&str>) -> Value {
         .collect();
     document["security"] = json!([{"bearer": []}, {"api_key": []}, {"cookie": [], "csrf": []}]);
     mend_nullable(&mut document);
+    picked::relax(&mut document);
     let components = entry(&mut document, "components");
     extend(entry(components, "schemas"), schemas());
     extend(entry(components, "responses"), responses());
