@@ -45,7 +45,7 @@ pub struct NewAgent {
 /// What is to change of a colleague. What is absent stays.
 #[derive(Clone, Debug, Default, Input)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[input(ignore(id, version, created_at, updated_at, totp_enabled, avatar_id))]
+#[input(ignore(id, version, created_at, updated_at, avatar_id))]
 pub struct ChangedAgent {
     /// The name.
     pub name: Option<Line<200>>,
@@ -70,6 +70,9 @@ pub struct ChangedAgent {
     pub time_zone: Patch<TimeZone>,
     /// Whether the person can sign in. Switching it off ends every session of the person.
     pub active: Option<bool>,
+    /// `false` removes the second factor of a person who has lost it, and ends every session of the person. Only the
+    /// person can begin one.
+    pub totp_enabled: Option<bool>,
 }
 
 /// The skills without repetitions, each once whatever its case.

@@ -204,7 +204,18 @@ impl<'a> Agents<'a> {
             if by.actor == Actor::User(id) && !after.active {
                 return Err(Error::Forbidden("Nobody switches off the own account.".to_owned()));
             }
-            let ends = after.role != before.role || before.active && !after.active || hash.is_some();
+            match changed.totp_enabled {
+                Some(true) if !before.totp_enabled => {
+                    let message = "cannot be switched on for somebody else";
+                    return Err(Error::invalid("totp_enabled", "NOT_ALLOWED", message));
+                }
+                Some(wanted) => after.totp_enabled = wanted,
+                None => {}
+            }
+            let ends = before.totp_enabled != after.totp_enabled
+                || after.role != before.role
+                || before.active && !after.active
+                || hash.is_some();
             if ends {
                 after.epoch += 1;
             }
@@ -326,7 +337,8 @@ impl<'a> Agents<'a> {
         after: &User,
         hash: Option<&str>,
     ) -> Result<()> {
-        if before.email == after.email && hash.is_none() {
+        let loses_factor = before.totp_enabled && !after.totp_enabled;
+        if before.email == after.email && hash.is_none() && !loses_factor {
             return Ok(());
         }
         let scope = Scope::Organization(before.meta.organization_id);
@@ -335,6 +347,9 @@ impl<'a> Agents<'a> {
         if let Some(hash) = hash {
             changed.password_hash = Some(Secret::new(hash.to_owned()));
             changed.password_changed_at = operation.now();
+        }
+        if loses_factor {
+            changed.forget_second_factor();
         }
         operation.update(&login, &mut changed);
         Ok(())

@@ -50,6 +50,16 @@ impl LoginRecord {
     }
 }
 
+impl LoginRecord {
+    /// Takes the second factor and its recovery codes away.
+    pub(crate) fn forget_second_factor(&mut self) {
+        self.totp_secret = None;
+        self.totp_pending = None;
+        self.totp_step = None;
+        self.recovery_codes = Secret::new(Vec::new());
+    }
+}
+
 /// The form of an address in which letters that only look different (full-width, ligatures, case) are equal, so that
 /// nobody registers a look-alike of somebody else's address.
 pub(crate) fn login_key(email: &Email) -> String {

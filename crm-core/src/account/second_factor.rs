@@ -104,10 +104,7 @@ impl Accounts<'_> {
         }
         self.confirm_presence(by, &login, again.password.as_ref()).await?;
         self.change_second_factor(by, "auth.totp_removed", |(login, user)| {
-            login.totp_secret = None;
-            login.totp_pending = None;
-            login.totp_step = None;
-            login.recovery_codes = Secret::new(Vec::new());
+            login.forget_second_factor();
             user.totp_enabled = false;
             Ok(())
         })

@@ -83,8 +83,9 @@ async fn get(State(crm): State<Crm>, by: Principal, Path(id): Path<UserId>, pair
 
 /// Change a staff user
 ///
-/// What is absent stays. A new role, a new password and `active: false` end the person's sessions at once. Nobody
-/// changes the own role, and the last active Admin stays one: 409.
+/// What is absent stays. A new role, a new password and `active: false` end the person's sessions at once;
+/// `totp_enabled: false` removes a second factor that was lost, and ends them too. Nobody changes the own role, and
+/// the last active Admin stays one: 409.
 #[utoipa::path(
     put, path = "/admin/agents/{id}", tag = "Staff", params(("id" = UserId, Path)), request_body = ChangedAgent,
     responses((status = 200, description = "The staff user as it is now.", body = User), (status = 409), (status = 412)),

@@ -176,7 +176,8 @@ async fn logout(State(state): State<AppState>, by: Principal, mut pairs: Pairs) 
     responses((status = 200, description = "You.", body = User)),
     extensions(("x-permission" = json!("session")))
 )]
-async fn me(State(state): State<AppState>, by: Principal) -> Result<Record<User>> {
+async fn me(State(state): State<AppState>, by: Principal, pairs: Pairs) -> Result<Record<User>> {
+    pairs.only(&[])?;
     let user = state.crm().accounts().me(&by).await?;
     Ok(Record::new(user.meta.version, user))
 }
@@ -186,7 +187,7 @@ async fn me(State(state): State<AppState>, by: Principal) -> Result<Record<User>
 /// What is absent stays. A new `password` needs `current_password`, and ends your other sessions.
 #[utoipa::path(
     put, path = "/auth/update-profile", tag = "Accounts", request_body = ChangedProfile,
-    responses((status = 200, description = "You as you are now.", body = User), (status = 412)),
+    responses((status = 200, description = "You as you are now.", body = User), (status = 409), (status = 412)),
     extensions(("x-permission" = json!("profile:write")))
 )]
 async fn update_profile(
@@ -235,7 +236,8 @@ struct SessionsPage {
     responses((status = 200, description = "The sessions that have not ended.", body = Sessions)),
     extensions(("x-permission" = json!("session")))
 )]
-async fn sessions(State(state): State<AppState>, by: Principal) -> Result<Json<Sessions>> {
+async fn sessions(State(state): State<AppState>, by: Principal, pairs: Pairs) -> Result<Json<Sessions>> {
+    pairs.only(&[])?;
     let sessions = state.crm().accounts().sessions(&by).await?;
     let data = sessions.into_iter().map(|listed| ListedSession { session: listed.session, current: listed.current });
     let page = SessionsPage { limit: 100, next_cursor: None, has_more: false };
@@ -271,7 +273,7 @@ struct Enrolment {
 /// 15 minutes ago.
 #[utoipa::path(
     post, path = "/auth/totp", tag = "Accounts", request_body = Option<PasswordAgain>,
-    responses((status = 200, description = "The secret, shown this once.", body = Enrolment)),
+    responses((status = 200, description = "The secret, shown this once.", body = Enrolment), (status = 409)),
     extensions(("x-permission" = json!("profile:write")))
 )]
 async fn enrol_totp(

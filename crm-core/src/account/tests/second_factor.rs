@@ -111,3 +111,20 @@ async fn it_can_be_removed() {
     assert_eq!(code(accounts.confirm_totp(&by, typed(&codes[0])).await), "INVALID_STATE");
     world.sign_in("amelie@shop.example", PASSWORD, None).await.expect("without a code");
 }
+
+#[tokio::test]
+async fn an_admin_helps_who_has_lost_it() {
+    use crate::account::ChangedAgent;
+    let world = World::new().await;
+    let (_, _) = enrolled(&world).await;
+    let amelie = world.crm.accounts().login_of(&Email::parse("amelie@shop.example").expect("an address")).await;
+    let amelie = amelie.expect("reads").expect("is there");
+    let system = Principal::system(amelie.meta.organization_id);
+    let changed = |enabled| ChangedAgent { totp_enabled: Some(enabled), ..ChangedAgent::default() };
+    let agents = world.crm.agents();
+    agents.update(&system, amelie.id, changed(true), None).await.expect("changes nothing");
+    assert_eq!(code(world.sign_in("amelie@shop.example", PASSWORD, None).await), "TOTP_REQUIRED");
+    assert!(!agents.update(&system, amelie.id, changed(false), None).await.expect("removes it").totp_enabled);
+    world.sign_in("amelie@shop.example", PASSWORD, None).await.expect("without a code");
+    assert_eq!(code(agents.update(&system, amelie.id, changed(true), None).await), "VALIDATION_ERROR");
+}
