@@ -7,6 +7,7 @@
 
 mod support;
 
+mod audit;
 mod account;
 mod contract;
 mod custom_field;
