@@ -10,6 +10,7 @@ mod agents;
 mod api_key;
 mod api_keys;
 mod authentication;
+mod cleaning;
 mod development;
 mod login;
 mod password;

@@ -5,6 +5,7 @@
 use std::{future::Future, time::Duration};
 
 use async_trait::async_trait;
+use futures::StreamExt as _;
 use tokio::{
     sync::{Notify, watch},
     time::timeout,
@@ -12,6 +13,7 @@ use tokio::{
 use uuid::Uuid;
 
 use crate::{
+    access::Principal,
     audit::sealer::{self, Heads},
     crm::Crm,
     error::Result,
@@ -19,6 +21,8 @@ use crate::{
     field,
     id::new_uuid,
     lease,
+    store::{Filter, Query, Scope},
+    tenancy::Organization,
 };
 
 /// The longest that a committed entry or event waits to be looked at where no hint came.
@@ -29,6 +33,8 @@ const GATHER: Duration = Duration::from_millis(20);
 const LEASE: Duration = Duration::from_secs(5);
 /// How often old things are removed.
 const CLEANING: Duration = Duration::from_secs(600);
+/// How long a deleted customer can be restored.
+const BIN: Duration = Duration::from_secs(30 * 24 * 3600);
 /// The longest wait after failures.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
@@ -177,10 +183,24 @@ async fn clean(crm: &Crm, holder: Uuid) -> Result<()> {
     Ok(())
 }
 
-/// Removes what has been kept long enough.
+/// Removes what has been kept long enough: old events, ended sessions, customers 30 days in the bin.
 ///
 /// # Errors
 /// Those of the store.
 pub async fn clean_now(crm: &Crm) -> Result<()> {
-    relay::remove_old(crm).await
+    relay::remove_old(crm).await?;
+    crm.accounts().remove_ended_sessions().await?;
+    let due = crm.now().minus(BIN);
+    let all = Query::new(Filter::ALL, 0);
+    let mut organizations = std::pin::pin!(crm.repo::<Organization>().stream(Scope::Installation, all));
+    while let Some(organization) = organizations.next().await {
+        let purged = crm.customers().purge_deleted(&Principal::system(organization?.id), due).await?;
+        if purged > 0 {
+            tracing::info!(purged, "removed customers who were in the bin for 30 days");
+        }
+    }
+    Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,6 +11,13 @@ pub fn new_uuid(now: Timestamp, random: &dyn Random) -> uuid::Uuid {
     uuid::Builder::from_unix_timestamp_millis(milliseconds, &bytes).into_uuid()
 }
 
+/// The smallest id of that instant: what was made before has a smaller one. So ids serve as an index of time.
+#[must_use]
+pub fn first_uuid_of(instant: Timestamp) -> uuid::Uuid {
+    let milliseconds = u64::try_from(instant.as_milliseconds()).unwrap_or(0);
+    uuid::Builder::from_unix_timestamp_millis(milliseconds, &[0; 10]).into_uuid()
+}
+
 /// An identifier type: a UUID that knows whose it is.
 pub trait RecordId:
     Copy + Eq + std::hash::Hash + std::fmt::Debug + Send + Sync + From<uuid::Uuid> + Into<uuid::Uuid> + 'static

@@ -7,8 +7,8 @@
 
 mod support;
 
-mod audit;
 mod account;
+mod audit;
 mod contract;
 mod custom_field;
 mod customers;

@@ -6,7 +6,8 @@ use super::Event;
 use crate::{
     crm::Crm,
     error::Result,
-    record::{CREATED_AT, ID, Record as _, UPDATED_AT},
+    id::first_uuid_of,
+    record::{ID, Record as _, UPDATED_AT},
     store::{Change, Query, Scope},
 };
 
@@ -56,8 +57,7 @@ pub const fn is_full(published: usize) -> bool {
 /// # Errors
 /// Those of the store.
 pub async fn remove_old(crm: &Crm) -> Result<()> {
-    let cut = crm.now().minus(RETENTION);
-    let mut old = CREATED_AT.less_than(cut);
+    let mut old = ID.less_than(first_uuid_of(crm.now().minus(RETENTION)));
     if !crm.event_sinks().is_empty() {
         old = Event::published_at.exists().and(old);
     }

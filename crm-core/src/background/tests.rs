@@ -1,0 +1,61 @@
+//! What is kept long enough goes, what is not stays.
+
+use std::{sync::Arc, time::Duration};
+
+use serde_json::json;
+
+use super::clean_now;
+use crate::{
+    Crm,
+    access::{Principal, RequestContext},
+    account::{AccountSettings, RefreshToken, Registration, RegistrationMode, Session},
+    customer::{Customer, NewCustomer, WriteOptions},
+    event::Event,
+    input::FromInput as _,
+    port::{ManualClock, SeededRandom},
+    store::{Filter, Scope, Store as _, memory::MemoryStore},
+    time::Timestamp,
+};
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+#[tokio::test]
+async fn old_things_go_and_others_stay() {
+    let store = Arc::new(MemoryStore::new());
+    store.migrate(crate::crm::collections(), &|_, _, _| {}).await.expect("the collections are sound");
+    let clock = Arc::new(ManualClock::new(Timestamp::from_milliseconds(1_767_225_600_000).expect("an instant")));
+    let settings =
+        AccountSettings { registration: RegistrationMode::Open, ..AccountSettings::ephemeral(&SeededRandom::new(1)) };
+    let crm = Crm::builder(store).clock(Arc::clone(&clock)).accounts(settings).build();
+    let body = json!({"name": "Asha", "email": "asha@shop.example", "password": "a long enough secret", "organization_name": "Shop"});
+    let registration = Registration::from_json(&body).expect("valid");
+    let signed_in = crm.accounts().register(registration, RequestContext::default()).await.expect("registered");
+    let by = Principal::system(signed_in.user.meta.organization_id);
+    let mut customers = Vec::new();
+    for name in ["Ravi", "Meera"] {
+        let new = NewCustomer::from_json(&json!({"name": name})).expect("valid");
+        customers.push(crm.customers().create(&by, new, WriteOptions::default()).await.expect("created"));
+    }
+    crm.customers().delete(&by, customers[0].id, None).await.expect("deleted");
+
+    let count = async || {
+        let everywhere = Scope::Installation;
+        (
+            crm.repo::<Customer>().count(by.scope(), &Filter::ALL).await.expect("counted"),
+            crm.repo::<Session>().count(everywhere, &Filter::ALL).await.expect("counted"),
+            crm.repo::<RefreshToken>().count(everywhere, &Filter::ALL).await.expect("counted"),
+            crm.repo::<Event>().count(everywhere, &Filter::ALL).await.expect("counted") > 0,
+        )
+    };
+    clock.advance(6 * DAY);
+    clean_now(&crm).await.expect("cleaned");
+    assert_eq!(count().await, (2, 1, 1, true), "nothing is old enough");
+    clock.advance(2 * DAY);
+    clean_now(&crm).await.expect("cleaned");
+    assert_eq!(count().await, (2, 1, 1, false), "events are kept for a week");
+    clock.advance(24 * DAY);
+    clean_now(&crm).await.expect("cleaned");
+    let (kept, sessions, tokens, _) = count().await;
+    assert_eq!((kept, sessions, tokens), (1, 0, 0), "the bin is emptied, and the session is past its end");
+    assert!(crm.customers().get(&by, customers[1].id).await.is_ok());
+}
