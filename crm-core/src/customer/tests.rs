@@ -14,8 +14,9 @@ use crate::{
     event::Event,
     id::{CustomerId, OrganizationId, TeamId, UserId},
     input::FromInput,
-    port::{ManualClock, SeededRandom},
+    port::{Clock, ManualClock, SeededRandom},
     store::{Filter, Query, Scope, memory::MemoryStore},
+    tenancy::NewOrganization,
     time::Timestamp,
 };
 
@@ -425,4 +426,34 @@ async fn the_bin_is_emptied_after_its_time() {
     }
     let refused = crm.customers().purge(&agent(20, 100), ids[2], None).await;
     assert!(matches!(refused, Err(Error::Forbidden(_))));
+}
+
+/// A clock that a test and the CRM have in common.
+struct SharedClock(Arc<ManualClock>);
+
+impl Clock for SharedClock {
+    fn now(&self) -> Timestamp {
+        self.0.now()
+    }
+}
+
+#[tokio::test]
+async fn after_thirty_days_nobody_is_in_the_bin() {
+    let clock = Arc::new(ManualClock::new("2026-01-31T09:30:00Z".parse::<Timestamp>().unwrap()));
+    let crm = Crm::builder(Arc::new(MemoryStore::new())).clock(SharedClock(Arc::clone(&clock))).build();
+    crm.store().migrate(crate::crm::collections(), &|_, _, _| {}).await.unwrap();
+    let system = Principal::system(OrganizationId::INSTALLATION);
+    let shop = NewOrganization::named("Shop".parse().unwrap());
+    let shop = crm.organizations().create(&system, shop).await.unwrap().id;
+    let by = Principal::system(shop);
+    let customer = create(&crm, &by, json!({"name": "C"})).await.unwrap().id;
+    crm.customers().delete(&by, customer, None).await.unwrap();
+    let day = std::time::Duration::from_hours(24);
+    clock.advance(29 * day);
+    crate::background::clean_now(&crm).await.unwrap();
+    crm.customers().restore(&by, customer, WriteOptions::default()).await.unwrap();
+    crm.customers().delete(&by, customer, None).await.unwrap();
+    clock.advance(31 * day);
+    crate::background::clean_now(&crm).await.unwrap();
+    assert_eq!(crm.repo::<Customer>().count(by.scope(), &Filter::ALL).await.unwrap(), 0);
 }

@@ -35,7 +35,7 @@ on_every_store! {
             "remove_tags": ["vip"], "consent": {"sms": null}, "metadata": {"c": 2}})).await.found(&ann);
         assert_eq!((&patched["status"], &patched["phone"], &patched["version"]), (&json!("inactive"), &json!(null), &json!(2)));
         assert_eq!(patched["tags"], json!(["paris", "new"]));
-        assert_eq!(patched["consent"].as_object().map(|consent| consent.len()), Some(1));
+        assert_eq!(patched["consent"].as_object().map(serde_json::Map::len), Some(1));
         assert_eq!(patched["metadata"], json!({"a.b": {"$x": 1}, "c": 2}));
 
         admin.delete(&ann).await.no_content();

@@ -5,6 +5,9 @@ use serde_json::{Value, json};
 
 use crate::support::{App, Client, on_every_store};
 
+/// A method, the path for an id, a body, and the foreign id.
+type Route<'a> = (Method, Box<dyn Fn(&str) -> String + 'a>, Option<Value>, &'a str);
+
 /// The answer without what differs from request to request.
 async fn told(client: &Client, method: &Method, path: &str, body: &Option<Value>) -> (u16, Value) {
     let mut request = client.request(method.clone(), path);
@@ -33,7 +36,7 @@ on_every_store! {
         let nowhere = "0198c1de-5f00-7000-8000-000000000001";
 
         let customer = |id: &str, rest: &str| format!("/customers/{id}{rest}");
-        let routes: Vec<(Method, Box<dyn Fn(&str) -> String>, Option<Value>, &str)> = vec![
+        let routes: Vec<Route<'_>> = vec![
             (Method::GET, Box::new(move |id| customer(id, "")), None, kim.id()),
             (Method::PUT, Box::new(move |id| customer(id, "")), Some(json!({"name": "X"})), kim.id()),
             (Method::PATCH, Box::new(move |id| customer(id, "")), Some(json!({"name": "X"})), kim.id()),

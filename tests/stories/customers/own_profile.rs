@@ -79,7 +79,7 @@ on_every_store! {
 
     /// Which custom fields are theirs to change, the organization says.
     async fn own_custom_fields(setup: Setup) {
-        let (app, staff, kim) = shop(setup).await;
+        let (app, _staff, kim) = shop(setup).await;
         for key in ["city", "credit_limit"] {
             let field = read(&json!({"key": key, "label": key, "type": "text", "applies_to": "customer"}));
             app.crm.fields().create(&Principal::system(organization()), field).await.expect("a field");
