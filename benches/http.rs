@@ -4,6 +4,8 @@
 //!
 //! One element is one request. `one` sends them one after the other on one connection, `many` keeps 32 in flight.
 
+#![expect(clippy::expect_used, reason = "a bench that cannot be set up has nothing to measure")]
+
 use std::{future::IntoFuture as _, hint::black_box, sync::Arc, time::Duration};
 
 use axum::{
@@ -19,7 +21,6 @@ use crm_core::{
     account::{AccountSettings, Registration, RegistrationMode, SigningKey, SigningKeys},
     crm::collections,
     input::FromInput as _,
-    port::OperatingSystemRandom,
     secret::EncryptionKeys,
     store::Store as _,
 };

@@ -118,7 +118,7 @@ impl<'a> Scanner<'a> {
                 return Err(syntax("a member's name in double quotes is expected"));
             }
             let name = self.string()?;
-            let repeated = !names.insert(&name);
+            let repeated = !names.insert(name.clone());
             self.enter(Step::Member(name))?;
             if repeated {
                 return Err(flaw("DUPLICATE_FIELD", "is given more than once"));
@@ -340,16 +340,16 @@ struct Names<'a> {
 
 impl<'a> Names<'a> {
     /// Whether the name is new.
-    fn insert(&mut self, name: &Cow<'a, str>) -> bool {
+    fn insert(&mut self, name: Cow<'a, str>) -> bool {
         if self.many.is_empty() && self.few.len() < FEW_NAMES {
-            let new = !self.few.contains(name);
-            self.few.push(name.clone());
+            let new = !self.few.contains(&name);
+            self.few.push(name);
             return new;
         }
         if self.many.is_empty() {
             self.many.extend(self.few.drain(..));
         }
-        self.many.insert(name.clone())
+        self.many.insert(name)
     }
 }
 

@@ -49,6 +49,7 @@ impl Problem {
     }
 
     /// 400 with the wrong fields.
+    #[expect(clippy::needless_pass_by_value, reason = "the errors end here, as every caller means them to")]
     pub(crate) fn invalid(errors: FieldErrors) -> Self {
         let more = errors.iter().count().saturating_sub(LISTED);
         let message = match more {

@@ -14,7 +14,6 @@ pub(crate) const ALIAS: &str = "/api";
 /// For the addresses of clients (rate limits, audit trail) serve it with
 /// [`into_make_service_with_connect_info`](axum::Router::into_make_service_with_connect_info), or by
 /// [`server::serve`](crate::server::serve).
-#[must_use]
 pub fn router(crm: Crm, options: RouterOptions) -> Router {
     let (routes, described) = described().split_for_parts();
     let (alias, _same) = routes::api().split_for_parts();

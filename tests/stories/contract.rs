@@ -101,6 +101,31 @@ on_every_store! {
         }
     }
 
+    /// Each role may do what it is for, and what it may not do is refused by name.
+    async fn roles(app: App) {
+        let shop = app.staffed("Shop").await;
+        let everybody = [(&shop.admin, 201), (&shop.lead, 201), (&shop.agent, 201), (&shop.qa, 403), (&shop.customer, 403)];
+        for (person, status) in everybody {
+            let answer = person.post("/customers", json!({"name": format!("Made by {}", person.email())})).await;
+            answer.expect_status(status);
+        }
+        for (person, status) in [(&shop.admin, 200), (&shop.lead, 403), (&shop.agent, 403), (&shop.qa, 403)] {
+            let answer = person.get("/audit").await;
+            answer.expect_status(status);
+            answer.expect(status == 200 || answer.text().contains("audit:read"), "the permission named");
+        }
+        assert_eq!(shop.agent.user["team_id"], json!(shop.team));
+        let foreign = app.staffed("Other").await;
+        assert_ne!(foreign.organization.id().await, shop.organization.id().await);
+        let customer = shop.admin.post("/customers", json!({"name": "Ada"})).await.created();
+        for stranger in [&foreign.admin, &foreign.lead, &foreign.agent, &foreign.qa] {
+            stranger.get(&customer).await.refused(404, "NOT_FOUND");
+            stranger.get("/customers").await.lists([]);
+        }
+        foreign.admin.patch(&customer, json!({"name": "Eve"})).await.refused(404, "NOT_FOUND");
+        foreign.admin.delete(&customer).await.refused(404, "NOT_FOUND");
+    }
+
     /// Every route answers under both addresses alike.
     async fn both_addresses(app: App) {
         let shop = app.organization("Shop").await;

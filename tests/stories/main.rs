@@ -6,6 +6,8 @@
 //! [`Setup`](support::Setup) instead and starts the app itself.
 #![expect(clippy::expect_used, clippy::panic, reason = "a story that cannot go on fails")]
 
+#![expect(clippy::expect_used, clippy::panic, reason = "a story that cannot be told fails")]
+
 mod support;
 
 mod account;

@@ -64,13 +64,6 @@ impl Answer {
         self.entity(path.to_string())
     }
 
-    /// 202, and its body.
-    #[track_caller]
-    pub(crate) fn accepted(&self) -> Value {
-        self.expect_status(202);
-        self.json()
-    }
-
     /// 204.
     #[track_caller]
     pub(crate) fn no_content(&self) {

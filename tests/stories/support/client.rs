@@ -64,11 +64,12 @@ impl Client {
             None if path.starts_with("/api/") => path,
             None => format!("/api/v1{path}"),
         };
-        let mut builder = self.http.request(method.clone(), format!("{}{path}", self.base));
+        let asked = format!("{method} {path}");
+        let mut builder = self.http.request(method, format!("{}{path}", self.base));
         for (name, value) in &self.headers {
             builder = builder.header(*name, value);
         }
-        Request { builder, asked: format!("{method} {path}") }
+        Request { builder, asked }
     }
 }
 
