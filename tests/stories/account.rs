@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use crm_core::{account::RegistrationMode, limit::Policy, port::ManualClock};
 use serde_json::json;
 
-use crate::support::{Answer, App, Client, PASSWORD, Person, Setup, on_every_store};
+use crate::support::{Answer, App, Client, PASSWORD, Person, on_every_store};
 
 /// The value of a cookie that the answer sets.
 fn cookie(answer: &Answer, name: &str) -> String {

@@ -5,7 +5,6 @@
 //! log lines of that request are printed. A story that moves the clock or sets options takes a
 //! [`Setup`](support::Setup) instead and starts the app itself.
 #![expect(clippy::expect_used, clippy::panic, reason = "a story that cannot go on fails")]
-
 #![expect(clippy::expect_used, clippy::panic, reason = "a story that cannot be told fails")]
 
 mod support;
