@@ -15,7 +15,7 @@ use crate::{
 pub struct LoginRecord {
     /// The person's own id.
     pub id: UserId,
-    /// The e-mail address in the form in which look-alikes are equal: see [`login_key`].
+    /// The e-mail address in the form in which look-alikes are equal: lower case, and NFKC.
     pub email: String,
     /// Argon2id, or bcrypt from an older system until the person signs in.
     pub password_hash: Option<Secret<String>>,
