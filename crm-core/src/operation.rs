@@ -153,7 +153,8 @@ impl<'a> Operation<'a> {
         let mut salt = [0; 16];
         self.crm.fill_random(&mut salt);
         let salt = URL_SAFE_NO_PAD.encode(salt);
-        let (before, after) = (before.as_ref().map(Json::from_value), after.as_ref().map(Json::from_value));
+        let (before, after) =
+            (before.map(|value| Json::from_value(&value)), after.map(|value| Json::from_value(&value)));
         let ip = self.by.context.ip.map(|ip| ip.to_string());
         let digest = chain::digest(&salt, ip.as_deref(), before.as_ref(), after.as_ref());
         self.entries.push(AuditEntry {

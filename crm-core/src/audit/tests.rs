@@ -17,6 +17,9 @@ use crate::{
 };
 
 const SHOP: OrganizationId = OrganizationId(Uuid::from_u128(1));
+/// What somebody does to an entry behind the CRM's back.
+type Tampering = fn(&AuditEntry) -> Change;
+
 const BANK: OrganizationId = OrganizationId(Uuid::from_u128(2));
 
 async fn crm() -> Crm {
@@ -79,7 +82,7 @@ async fn a_sealer_with_an_old_memory_starts_over() {
 #[tokio::test]
 async fn tampering_shows_at_the_first_entry_that_does_not_fit() {
     let by = Principal::system(SHOP);
-    let change_second: [(&str, fn(&AuditEntry) -> Change); 3] = [
+    let tamperings: [(&str, Tampering); 3] = [
         ("changed after it was sealed", |entry| update(entry, AuditEntry::action.set("nothing.happened"))),
         ("values before or after were changed", |entry| {
             update(entry, AuditEntry::after.set(Json::from_value(&json!({"name": "Asha"}))))
@@ -90,7 +93,7 @@ async fn tampering_shows_at_the_first_entry_that_does_not_fit() {
             expected_version: None,
         }),
     ];
-    for (reason, change) in change_second {
+    for (reason, change) in tamperings {
         let crm = crm().await;
         for action in ["one", "two", "three"] {
             act(&crm, SHOP, action).await;

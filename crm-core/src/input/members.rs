@@ -38,7 +38,7 @@ impl<'a> Members<'a> {
         errors.or(Self(members))
     }
 
-    /// Takes a member by any of its names; camelCase counts as snake_case.
+    /// Takes a member by any of its names; camelCase counts as `snake_case`.
     pub fn take(&mut self, names: &[&str]) -> Option<&'a RawValue> {
         let position = self.0.iter().position(|(name, _)| names.contains(&snake_case(name).as_ref()))?;
         Some(self.0.remove(position).1)
