@@ -6,6 +6,8 @@
 //! - `commit`: one customer with its audit entry and its event, 64 writers at once; the floor inserts the same three
 //!   rows into the same tables, its writer sharing transactions in the same way.
 
+#![expect(clippy::unwrap_used, reason = "a bench that cannot go on ends")]
+
 use std::{
     collections::HashSet,
     sync::Arc,

@@ -2,6 +2,8 @@
 //!
 //! Run it with `cargo run --example custom_port`.
 
+#![expect(clippy::print_stdout, reason = "an example shows what it did")]
+
 use std::{error::Error, sync::Arc, time::Duration};
 
 use crm_core::{

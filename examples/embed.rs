@@ -2,6 +2,8 @@
 //!
 //! Run it with `cargo run --example embed`.
 
+#![expect(clippy::print_stdout, reason = "an example shows what it did")]
+
 use std::{error::Error, sync::Arc};
 
 use crm_core::{

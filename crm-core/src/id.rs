@@ -24,6 +24,42 @@ pub trait RecordId:
 {
 }
 
+/// What an identifier looks like in an OpenAPI document.
+#[cfg(feature = "openapi")]
+#[doc(hidden)]
+#[must_use]
+pub fn id_schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+    utoipa::openapi::ObjectBuilder::new()
+        .schema_type(utoipa::openapi::schema::Type::String)
+        .format(Some(utoipa::openapi::SchemaFormat::KnownFormat(utoipa::openapi::KnownFormat::Uuid)))
+        .build()
+        .into()
+}
+
+/// The OpenAPI schema of an identifier type. The feature is this crate's, not that of whoever declares the type.
+#[cfg(feature = "openapi")]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! record_id_schema {
+    ($name:ident) => {
+        impl $crate::utoipa::PartialSchema for $name {
+            fn schema() -> $crate::utoipa::openapi::RefOr<$crate::utoipa::openapi::schema::Schema> {
+                $crate::id::id_schema()
+            }
+        }
+
+        impl $crate::utoipa::ToSchema for $name {}
+    };
+}
+
+/// Nothing: the feature `openapi` is off.
+#[cfg(not(feature = "openapi"))]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! record_id_schema {
+    ($name:ident) => {};
+}
+
 /// Declares identifier types.
 #[macro_export]
 macro_rules! record_ids {
@@ -31,10 +67,11 @@ macro_rules! record_ids {
         $(#[$attribute])*
         #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, ::serde::Serialize, ::serde::Deserialize)]
         #[serde(transparent)]
-        #[cfg_attr(feature = "openapi", derive(::utoipa::ToSchema))]
         pub struct $name(pub ::uuid::Uuid);
 
         impl $crate::id::RecordId for $name {}
+
+        $crate::record_id_schema!($name);
 
         impl From<::uuid::Uuid> for $name {
             fn from(id: ::uuid::Uuid) -> Self {

@@ -33,6 +33,9 @@ pub mod time;
 
 /// Written on implementations of the ports and of [`store::Store`].
 pub use async_trait::async_trait;
+#[cfg(feature = "openapi")]
+#[doc(hidden)]
+pub use utoipa;
 
 pub use crate::{
     crm::{Crm, CrmBuilder},

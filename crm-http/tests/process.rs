@@ -1,5 +1,7 @@
 //! The binary as a process: started on an empty folder, killed in the middle of writes, stopped in the middle of requests.
 
+#![expect(clippy::expect_used, clippy::panic, reason = "a story that cannot be told fails")]
+
 use std::{
     collections::BTreeSet,
     io::{BufRead as _, BufReader},

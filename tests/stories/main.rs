@@ -4,7 +4,7 @@
 //! throw-away store, and reads like what happens. Where an expectation fails, the request, the answer and the server's
 //! log lines of that request are printed. A story that moves the clock or sets options takes a
 //! [`Setup`](support::Setup) instead and starts the app itself.
-#![expect(clippy::expect_used, clippy::panic, reason = "a story that cannot go on fails")]
+
 #![expect(clippy::expect_used, clippy::panic, reason = "a story that cannot be told fails")]
 
 mod support;

@@ -21,7 +21,6 @@ macro_rules! on_every_store {
     ($($(#[$attribute:meta])* async fn $story:ident($app:ident: $kind:ty) $body:block)+) => {$(
         $(#[$attribute])*
         mod $story {
-            #[expect(unused_imports, reason = "stories use what they use")]
             use super::*;
             use $crate::support::{Setup, Start, StoreKind};
 
