@@ -158,7 +158,7 @@ impl<'a> Agents<'a> {
     ///
     /// # Errors
     /// [`Error::Forbidden`] without `users:write`, for somebody of a rank that is not the principal's to change, for
-    /// the own role; [`Error::Conflict`] where no active Admin would be left; [`Error::VersionConflict`].
+    /// the own role, password and second factor; [`Error::Conflict`] where no active Admin would be left; [`Error::VersionConflict`].
     pub async fn update(
         &self,
         by: &Principal,
@@ -183,6 +183,14 @@ impl<'a> Agents<'a> {
         for _ in 0..ATTEMPTS {
             let before = self.governed(by, id).await?;
             before.meta.expect(expected_version)?;
+            let weakens = hash.is_some() || before.totp_enabled && changed.totp_enabled == Some(false);
+            if by.actor == Actor::User(id) && weakens {
+                // A stolen token alone must not change how its owner signs in.
+                return Err(Error::Forbidden(
+                    "Your own password and second factor are changed in your profile, which asks for the password."
+                        .to_owned(),
+                ));
+            }
             let mut after = before.clone();
             if let Some(role) = changed.role
                 && role != before.role

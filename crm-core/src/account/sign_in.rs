@@ -19,9 +19,9 @@ use crate::{
     input::{FromInput, Input},
     limit::address_key,
     operation::Operation,
-    record::{Meta, Record},
+    record::{Meta, Record, UPDATED_AT},
     secret::{Secret, fingerprint, random_token},
-    store::{Change, Scope},
+    store::{Change, Scope, StoreError, WhenUnmet},
     text::Line,
     time::Timestamp,
 };
@@ -136,7 +136,7 @@ impl Accounts<'_> {
     }
 
     /// Begins the session of somebody whose password is right.
-    async fn admit(
+    pub(super) async fn admit(
         &self,
         mut login: LoginRecord,
         sign_in: SignIn,
@@ -168,13 +168,15 @@ impl Accounts<'_> {
             let now = self.crm.now();
             let begun = self.begin(user, sign_in.device.clone().map(String::from), &context, now)?;
             let mut operation = Operation::at(self.crm, &by, now);
-            operation.update(&login, &mut after);
+            if !operation.update(&login, &mut after) {
+                Self::keep_password(&mut operation, &login);
+            }
             Self::insert_session(&mut operation, &begun);
             let location = sign_in.location.map(|location| json!({ "location": location }));
             operation.audit::<User>("auth.login", after.id, None, location);
-            match operation.commit().await {
+            match operation.try_commit().await {
                 Ok(_) => return Ok(begun.signed_in),
-                Err(Error::VersionConflict { .. }) => {
+                Err(StoreError::VersionConflict { .. } | StoreError::Unmet { .. } | StoreError::NotFound { .. }) => {
                     let again = self.crm.repo::<LoginRecord>().get(Scope::Installation, login.id).await?;
                     login = again.ok_or(WRONG)?;
                     // A password changed meanwhile is another one than was checked.
@@ -187,10 +189,22 @@ impl Accounts<'_> {
                         return Err(WRONG);
                     }
                 }
-                Err(error) => return Err(error),
+                Err(error) => return Err(error.into()),
             }
         }
         Err(busy())
+    }
+
+    /// Makes the commit fail where the password was changed after it was checked: that change has ended the sessions
+    /// it found, and must not miss this one.
+    fn keep_password(operation: &mut Operation<'_>, login: &LoginRecord) {
+        operation.change(Change::Update {
+            collection: LoginRecord::COLLECTION,
+            id: login.id.0,
+            expected_version: None,
+            condition: Some((LoginRecord::password_changed_at.equals(login.password_changed_at), WhenUnmet::Abort)),
+            assignments: vec![UPDATED_AT.set(operation.now())],
+        });
     }
 
     /// Takes a code of the second factor or a recovery code, each of which works once.
@@ -249,7 +263,7 @@ impl Accounts<'_> {
             denied_access_ids: Vec::new(),
             meta,
         };
-        let (refresh_token, signed_in) = self.issue(user, &session, now)?;
+        let (refresh_token, signed_in) = self.issue(user, &session, None, now)?;
         Ok(Begun { session, refresh_token, signed_in })
     }
 
@@ -268,13 +282,21 @@ impl Accounts<'_> {
         operation.insert(&begun.refresh_token);
     }
 
-    /// A pair of tokens for a session.
-    fn issue(&self, user: User, session: &Session, now: Timestamp) -> Result<(RefreshToken, SignedIn)> {
+    /// A pair of tokens for a session, the access token's id being greater than that of the one before.
+    fn issue(
+        &self,
+        user: User,
+        session: &Session,
+        before: Option<uuid::Uuid>,
+        now: Timestamp,
+    ) -> Result<(RefreshToken, SignedIn)> {
         let settings = &self.state().settings;
         let left = session.expires_at.since(now);
         let (expires_in, refresh_expires_in) =
             (settings.access_lifetime.min(left), settings.refresh_lifetime.min(left));
-        let access_id: uuid::Uuid = crate::id::new_uuid(now, self.crm.random());
+        // Within one millisecond, and under the clock of another process that is behind, a new id may be smaller.
+        let least = before.map_or(uuid::Uuid::nil(), |id| uuid::Uuid::from_u128(id.as_u128().saturating_add(1)));
+        let access_id = crate::id::new_uuid(now, self.crm.random()).max(least);
         let seconds = now.as_milliseconds().div_euclid(1000);
         let claims = Claims {
             iss: settings.issuer.clone(),
@@ -379,7 +401,9 @@ impl Accounts<'_> {
                     return Err(Error::TokenRevoked);
                 }
                 Judgement::Rotate { take_back } => {
-                    let (token, signed_in) = self.issue(user, &session, now)?;
+                    let earlier = [Some(spent.access_id), next.as_ref().map(|next| next.access_id)];
+                    let latest = earlier.into_iter().chain([session.newest_access_id]).flatten().max();
+                    let (token, signed_in) = self.issue(user, &session, latest, now)?;
                     rotate(&mut operation, &spent, take_back.then_some(next).flatten().as_ref(), &session, &token);
                     match operation.try_commit().await {
                         Ok(_) => {
@@ -389,7 +413,7 @@ impl Accounts<'_> {
                             return Ok(signed_in);
                         }
                         // Somebody else was faster: look again.
-                        Err(crate::store::StoreError::Unmet { .. } | crate::store::StoreError::NotFound { .. }) => {}
+                        Err(StoreError::Unmet { .. } | StoreError::NotFound { .. }) => {}
                         Err(error) => return Err(error.into()),
                     }
                 }

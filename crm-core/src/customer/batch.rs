@@ -19,6 +19,8 @@ use crate::{
 pub const MAX_BATCH: usize = 1000;
 /// A change of all customers that match, all or none, is of at most so many.
 pub const MAX_ATOMIC: usize = 10_000;
+/// What such a change writes at most, in bytes: all of it is in memory at once.
+const MAX_ATOMIC_BYTES: usize = 64 * 1024 * 1024;
 /// So many customers are written by one commit.
 const CHUNK: usize = 100;
 
@@ -382,6 +384,10 @@ impl Customers<'_> {
             if atomic && found.has_more {
                 let message = format!("More than {MAX_ATOMIC} customers match: change them without atomic, or fewer.");
                 return Err(Error::TooLarge(message));
+            }
+            if atomic && change.free_bytes().saturating_mul(found.records.len()) > MAX_ATOMIC_BYTES {
+                let message = "The change is too large for so many customers: change them without atomic, or fewer.";
+                return Err(Error::TooLarge(message.to_owned()));
             }
             let asks: Vec<Ask> = found.records.iter().map(|customer| Ask::Merge(customer.id, change.clone())).collect();
             let answers = self.write_chunks(by, &asks, &options).await?;

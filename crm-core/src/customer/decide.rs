@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::{
     ContactKey, Customer, CustomerInput,
     consent::Consents,
-    input::{MAX_CONTACTS, MAX_GROUPS, MAX_TAGS},
+    input::{MAX_CHANNELS, MAX_CONTACTS, MAX_GROUPS, MAX_TAGS},
     metadata::Metadata,
     record::CustomerStatus,
 };
@@ -90,6 +90,10 @@ pub(crate) fn decide(
     after.last_active = merged_option(&input.last_active, before.last_active, door);
     after.active_at = after.last_active.unwrap_or(after.meta.created_at);
     after.consent = consent(before, input, door, setting.now);
+    // What one request names is bounded when read; this bounds what many of them add up to.
+    if after.consent.0.len() > MAX_CHANNELS.max(before.consent.0.len()) {
+        errors.add("consent", "TOO_MANY", format!("is kept for at most {MAX_CHANNELS} channels: forget one with null"));
+    }
     if let Some(custom) = errors.take("custom", custom(before, input, door, setting)) {
         after.custom = custom;
     }

@@ -20,7 +20,7 @@ pub const MAX_GROUPS: usize = 100;
 /// A customer has at most so many further e-mail addresses, and as many further phones.
 pub const MAX_CONTACTS: usize = 50;
 /// A customer's consent is kept for at most so many channels.
-const MAX_CHANNELS: usize = 30;
+pub(crate) const MAX_CHANNELS: usize = 30;
 
 /// What only the CRM sets: ignored when a record is sent back, refused when one is created.
 const READ_ONLY: [&str; 11] = [
@@ -173,6 +173,12 @@ impl CustomerInput {
     #[must_use]
     pub fn named(name: Line<200>) -> Self {
         Self { name: Patch::Set(name), ..Self::default() }
+    }
+
+    /// The length of the parts that have no small bound of their own.
+    pub(crate) fn free_bytes(&self) -> usize {
+        let custom = self.custom.value().map_or(0, |custom| custom.get().len());
+        custom + self.metadata.value().map_or(0, |metadata| metadata.as_json().as_str().len())
     }
 
     /// Whether nothing at all is said.

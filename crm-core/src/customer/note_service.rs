@@ -114,19 +114,24 @@ impl Customers<'_> {
     ) -> Result<()> {
         by.may(permissions::CUSTOMERS_WRITE)?;
         self.in_sight(by, customer).await?;
-        let note = self.note(by, customer, id).await?;
-        own(by, &note)?;
-        note.meta.expect(expected_version)?;
-        let mut operation = Operation::new(self.crm, by);
-        operation.delete(&note);
-        operation.audit::<Note>("customer_note.deleted", id, Some(json!(note)), None);
-        let version = note.meta.version + 1;
-        let data = json!({"id": id, "customer_id": customer});
-        operation.emit_named("customer_note.deleted", "customer_notes", id.0, version, &data);
-        match operation.commit().await {
-            // Removed by somebody else meanwhile, which is what was asked for.
-            Err(Error::NotFound(_)) => Err(Error::NotFound(NOTE)),
-            done => done.map(|_| ()),
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            let note = self.note(by, customer, id).await?;
+            own(by, &note)?;
+            note.meta.expect(expected_version)?;
+            let mut operation = Operation::new(self.crm, by);
+            operation.delete(&note);
+            operation.audit::<Note>("customer_note.deleted", id, Some(json!(note)), None);
+            let version = note.meta.version + 1;
+            let data = json!({"id": id, "customer_id": customer});
+            operation.emit_named("customer_note.deleted", "customer_notes", id.0, version, &data);
+            match operation.commit().await {
+                Err(Error::VersionConflict { .. }) if attempt < 5 => {}
+                // Removed by somebody else meanwhile, which is what was asked for.
+                Err(Error::NotFound(_)) => return Err(Error::NotFound(NOTE)),
+                done => return done.map(|_| ()),
+            }
         }
     }
 

@@ -374,6 +374,40 @@ async fn groups_hold_customers_until_they_go() {
 }
 
 #[tokio::test]
+async fn consent_does_not_grow_without_end() {
+    let crm = crm().await;
+    let by = admin();
+    let customer = create(&crm, &by, json!({"name": "C"})).await.unwrap().id;
+    let channels = |from: usize, to: usize, value: Value| {
+        let channels: serde_json::Map<String, Value> =
+            (from..to).map(|number| (format!("channel-{number}"), value.clone())).collect();
+        json!({ "consent": channels })
+    };
+    patch(&crm, &by, customer, channels(0, 30, json!(true))).await.unwrap();
+    let more = patch(&crm, &by, customer, channels(30, 31, json!(true))).await;
+    assert_eq!(wrong(more), [("consent".to_owned(), "TOO_MANY")]);
+    patch(&crm, &by, customer, channels(0, 1, Value::Null)).await.unwrap();
+    patch(&crm, &by, customer, channels(30, 31, json!(true))).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_large_change_of_many_is_not_all_in_memory() {
+    let crm = crm().await;
+    let by = admin();
+    let items: Vec<Value> = (0..1000).map(|number| json!({"name": format!("C{number}")})).collect();
+    for _ in 0..5 {
+        crm.customers().create_batch(&by, read(&json!(items)), BatchOptions::default()).await.unwrap();
+    }
+    let change = json!({
+        "filter": {"field": "name", "op": "starts_with", "value": "C"},
+        "set": {"metadata": {"text": "x".repeat(16_000)}},
+    });
+    let atomic = BatchOptions { atomic: true, ..BatchOptions::default() };
+    let refused = crm.customers().patch_batch(&by, read(&change), atomic).await;
+    assert!(matches!(refused, Err(Error::TooLarge(_))), "{refused:?}");
+}
+
+#[tokio::test]
 async fn notes_keep_what_they_said() {
     let crm = crm().await;
     let (by, ann, bob) = (admin(), agent(20, 100), agent(21, 100));

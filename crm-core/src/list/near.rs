@@ -16,12 +16,15 @@ use crate::{
 /// At most so many candidates are compared letter by letter.
 const MOST_CANDIDATES: usize = 5_000;
 
+/// At most so many near records are kept in memory, twice as many for a moment.
+const MOST_KEPT: usize = 500;
+
 /// Records that a search may have meant.
 #[derive(Clone, Debug)]
 pub struct NearMisses<T> {
     /// The records, nearest first.
     pub records: Vec<T>,
-    /// Whether there were too many candidates to compare all.
+    /// Whether there were too many candidates to compare all, or too many near records to answer all.
     pub partial: bool,
 }
 
@@ -61,14 +64,24 @@ pub async fn near_misses<T: Record>(
                 words.iter().zip(&allowed).map(|(word, allowed)| off_by(word, &texts, *allowed)).sum();
             if let Some(off) = off {
                 found.push((off, record));
+                if found.len() == 2 * MOST_KEPT {
+                    keep_nearest(&mut found);
+                    partial = true;
+                }
             }
         }
         if !found.is_empty() {
-            found.sort_by_key(|(off, _)| *off);
+            partial |= found.len() > MOST_KEPT;
+            keep_nearest(&mut found);
             return Ok(NearMisses { records: found.into_iter().map(|(_, record)| record).collect(), partial });
         }
     }
     Ok(NearMisses { records: Vec::new(), partial })
+}
+
+fn keep_nearest<T>(found: &mut Vec<(usize, T)>) {
+    found.sort_by_key(|(off, _)| *off);
+    found.truncate(MOST_KEPT);
 }
 
 /// Folded words: runs of letters and digits.

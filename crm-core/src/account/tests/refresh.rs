@@ -146,3 +146,18 @@ async fn tokens_are_not_interchangeable() {
     assert!(!format!("{first:?}").contains(first.refresh_token.expose().as_str()), "masked");
     assert!(!format!("{first:?}").contains(first.access_token.expose().as_str()), "masked");
 }
+
+#[tokio::test]
+async fn access_tokens_of_one_instant_keep_their_order() {
+    for seed in 0..16 {
+        let world = World::new().await;
+        let world = World { crm: process(&world.store, &world.clock, &world.settings, seed), ..world };
+        let first = world.shop().await;
+        world.authenticate(&first).await.expect("signed in");
+        let lost = world.refresh(&first).await.expect("refreshes");
+        let again = world.refresh(&first).await.expect("nothing of the lost answer was used");
+        world.authenticate(&again).await.expect("the repetition works");
+        assert_eq!(code(world.authenticate(&lost).await), "TOKEN_REVOKED");
+        assert_eq!(code(world.refresh(&first).await), "TOKEN_REVOKED", "something was used");
+    }
+}

@@ -291,3 +291,26 @@ async fn tokens_without_a_password_are_for_development() {
     let root = DevelopmentToken { role: Some(Role::SuperAdmin), email: None };
     assert_eq!(code(accounts.development_token(root, context()).await), "VALIDATION_ERROR");
 }
+
+#[tokio::test]
+async fn a_password_that_is_changed_lets_nobody_in_who_was_being_checked() {
+    let world = World::new().await;
+    let by = {
+        let amelie = world.shop().await;
+        world.authenticate(&amelie).await.expect("signed in")
+    };
+    let accounts = world.crm.accounts();
+    let email = Email::parse("amelie@shop.example").expect("an address");
+    let checked = accounts.login_of(&email).await.expect("reads").expect("is there");
+    world.later(seconds(1));
+    let changed = ChangedProfile {
+        password: NewPassword::parse("another-password-8").ok(),
+        current_password: Password::parse(PASSWORD).ok(),
+        ..ChangedProfile::default()
+    };
+    accounts.update_profile(&by, changed, None).await.expect("changes");
+    let late = accounts.admit(checked, credentials("amelie@shop.example", PASSWORD, None), None, context()).await;
+    assert_eq!(code(late), "UNAUTHENTICATED");
+    assert_eq!(accounts.sessions(&by).await.expect("lists").len(), 1, "only the one that changed it");
+    world.sign_in("amelie@shop.example", "another-password-8", None).await.expect("signs in");
+}

@@ -102,6 +102,19 @@ async fn an_organization_keeps_an_admin() {
 }
 
 #[tokio::test]
+async fn the_own_password_is_changed_in_the_profile_only() {
+    let world = World::new().await;
+    let by = admin(&world).await;
+    let own = by.user_id().expect("a person");
+    let password = NewPassword::parse("another-password-8").ok();
+    let changed = ChangedAgent { password, ..ChangedAgent::default() };
+    assert_eq!(code(world.crm.agents().update(&by, own, changed.clone(), None).await), "FORBIDDEN");
+    world.sign_in("amelie@shop.example", PASSWORD, None).await.expect("the password stays");
+    let basil = add(&world, &by, "basil@shop.example", Role::Agent).await;
+    world.crm.agents().update(&by, basil.id, changed, None).await.expect("a colleague's");
+}
+
+#[tokio::test]
 async fn who_is_removed_is_gone_and_the_address_is_free() {
     let world = World::new().await;
     let by = admin(&world).await;
