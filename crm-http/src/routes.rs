@@ -3,7 +3,7 @@
 //! A handler documents its success and the refusals that are its own (`409`, `412`); what any route can answer is
 //! added by [`crate::openapi`]. `412` among the responses documents the `If-Match` header too.
 //!
-//! ```ignore
+//! ```text
 //! /// Change a question
 //! ///
 //! /// What is not given stays as it is.
