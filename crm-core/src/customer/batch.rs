@@ -19,6 +19,8 @@ use crate::{
 pub const MAX_BATCH: usize = 1000;
 /// A change of all customers that match, all or none, is of at most so many.
 pub const MAX_ATOMIC: usize = 10_000;
+/// So many wrong fields are listed of each customer.
+const MAX_ERRORS: usize = 100;
 /// What such a change writes at most, in bytes: all of it is in memory at once.
 const MAX_ATOMIC_BYTES: usize = 64 * 1024 * 1024;
 /// So many customers are written by one commit.
@@ -198,7 +200,7 @@ pub struct BatchError {
     pub code: String,
     /// What is wrong, for a person.
     pub message: String,
-    /// Every wrong field.
+    /// The wrong fields, at most 100.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "openapi", schema(value_type = Vec<Object>))]
     pub errors: Vec<FieldError>,
@@ -209,10 +211,15 @@ pub struct BatchError {
 
 impl From<Error> for BatchError {
     fn from(error: Error) -> Self {
-        let (code, message) = (error.code().to_owned(), error.to_string());
+        let code = error.code().to_owned();
+        let message = match &error {
+            // Each of them stands among the errors.
+            Error::Invalid(_) => "Some fields are not valid.".to_owned(),
+            error => error.to_string(),
+        };
         let (mut errors, mut found) = (Vec::new(), Vec::new());
         match error {
-            Error::Invalid(fields) => errors = fields.iter().cloned().collect(),
+            Error::Invalid(fields) => errors = fields.iter().take(MAX_ERRORS).cloned().collect(),
             Error::Duplicate { matches, .. } => found = matches,
             _ => {}
         }

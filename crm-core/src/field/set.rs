@@ -28,8 +28,10 @@ use crate::{
 
 /// The most that all custom values of one record take, in bytes.
 const MAX_SIZE: usize = 256 * 1024;
-/// At most so many unknown keys are named in one answer.
+/// At most so many unknown keys, and so many wrong choices of a list, are named in one answer.
 const UNKNOWN_NAMED: usize = 20;
+/// What may be chosen is named up to so many characters: a refusal stands once for each wrong value of a batch.
+const ALLOWED_SHOWN: usize = 1_000;
 
 /// What values are read against besides their fields.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -172,7 +174,7 @@ impl FieldSet {
             let Some(entry) = self.entry(key).filter(|entry| entry.is_live()) else {
                 unknown += 1;
                 if unknown <= UNKNOWN_NAMED {
-                    self.refuse_key(key, &mut errors);
+                    self.refuse_key(key, unknown == 1, &mut errors);
                 }
                 continue;
             };
@@ -211,16 +213,23 @@ impl FieldSet {
         errors.or(new)
     }
 
-    fn refuse_key(&self, key: &str, errors: &mut FieldErrors) {
+    /// What could have been named is told with the first unknown key only.
+    fn refuse_key(&self, key: &str, first: bool, errors: &mut FieldErrors) {
         let path: String = key.chars().take(100).collect();
         if self.entry(key).is_some() {
             errors.add(path, "ARCHIVED", "is archived and cannot be written");
             return;
         }
-        let keys: Vec<&str> = self.live().map(|field| field.key.as_str()).collect();
-        let allowed =
-            if keys.is_empty() { "there are none".to_owned() } else { format!("there are: {}", keys.join(", ")) };
-        errors.add(path, "UNKNOWN_FIELD", format!("is not a custom field of the organization; {allowed}"));
+        let mut message = "is not a custom field of the organization".to_owned();
+        if first {
+            let keys = in_short(self.live().map(|field| field.key.as_str()));
+            message.push_str(&if keys.is_empty() {
+                "; there are none".to_owned()
+            } else {
+                format!("; there are: {keys}")
+            });
+        }
+        errors.add(path, "UNKNOWN_FIELD", message);
     }
 
     /// Checks the rules `required_if` on a record as it is to be. What was missing before in the same way is let pass,
@@ -337,6 +346,22 @@ impl Entry {
     }
 }
 
+/// Names in a row, as many as fit.
+fn in_short<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    let mut shown = String::new();
+    for name in names {
+        if shown.len() + name.len() > ALLOWED_SHOWN {
+            shown.push('…');
+            break;
+        }
+        if !shown.is_empty() {
+            shown.push_str(", ");
+        }
+        shown.push_str(name);
+    }
+    shown
+}
+
 /// Reads a value of a field and checks it by the field's options and rules.
 pub(super) fn read_value(
     field: &CustomField,
@@ -348,7 +373,7 @@ pub(super) fn read_value(
     let mut errors = FieldErrors::new();
     let mut choose = |path: &str, item: &String| {
         if !field.options.contains(item) {
-            let allowed = field.options.iter().take(50).map(String::as_str).collect::<Vec<_>>().join(", ");
+            let allowed = in_short(field.options.iter().map(String::as_str));
             errors.add(
                 path,
                 "INVALID_CHOICE",
@@ -359,7 +384,8 @@ pub(super) fn read_value(
     match &value {
         FieldValue::Text(text) if field.r#type == CustomFieldType::List => choose("", text),
         FieldValue::List(items) => {
-            for (place, item) in items.iter().enumerate() {
+            let wrong = items.iter().enumerate().filter(|(_, item)| !field.options.contains(item));
+            for (place, item) in wrong.take(UNKNOWN_NAMED) {
                 choose(&format!("[{place}]"), item);
             }
         }

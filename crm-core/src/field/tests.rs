@@ -365,6 +365,24 @@ fn any_json() -> impl Strategy<Value = serde_json::Value> {
     })
 }
 
+#[test]
+fn a_refusal_stays_short_however_much_is_wrong() {
+    let option = "x".repeat(190);
+    let options: Vec<String> = (0..500).map(|number| format!("{option}{number}")).collect();
+    let declaration = serde_json::json!({"key": "many", "type": "multi_list", "options": options}).to_string();
+    let set = set(&[&declaration]);
+    let wrong: Vec<String> = (0..5_000).map(|number| format!("w{number}")).collect();
+    let mut values: serde_json::Map<String, serde_json::Value> =
+        (0..500).map(|number| (format!("unknown_{number}"), serde_json::Value::from(1))).collect();
+    values.insert("many".to_owned(), serde_json::Value::from(wrong));
+    let input = serde_json::Value::from(values).to_string();
+    let errors = set.check(Some(&raw(&input)), &CustomValues::default(), Mode::Create, &context()).expect_err("wrong");
+    assert_eq!(errors.iter().count(), 40);
+    assert!(errors.to_string().len() < 40 * 1_200, "{}", errors.to_string().len());
+    let first = errors.iter().find(|error| error.code == "UNKNOWN_FIELD").expect("an unknown one");
+    assert!(first.message.ends_with("there are: many"), "{}", first.message);
+}
+
 proptest! {
     #[test]
     fn any_json_is_checked_or_refused_and_checks_again(
