@@ -79,6 +79,34 @@ on_every_store! {
         assert_eq!(other.admin.get("/admin/agents").await.ids(), [other.admin.id()]);
     }
 
+    /// Every list can be asked for by POST, with long rules in the body.
+    async fn lists_by_post(app: App) {
+        let shop = app.staffed("Shop").await;
+        let admin = &shop.admin;
+        let customer = admin.post("/customers", json!({"name": "Ada"})).await.created();
+        let note = format!("/customers/{}/notes", customer.id());
+        for (list, body) in [
+            ("/teams", json!({"name": "North"})),
+            ("/customers/groups", json!({"name": "Gold"})),
+            ("/customers/fields", json!({"key": "city", "label": "City", "type": "text"})),
+            ("/api-keys", json!({"name": "Till", "scopes": ["customers:read"]})),
+            (note.as_str(), json!({"text": "Hello"})),
+        ] {
+            admin.post(list, body).await.created();
+        }
+        for list in ["/admin/agents", "/teams", "/api-keys", "/audit", "/customers/groups", "/customers/fields", &note] {
+            let path = format!("{list}/search");
+            let by_get = admin.get(format!("{list}?sort=created_at&fields=id&limit=1&count=true")).await.ok();
+            let asked = json!({"sort": "created_at", "fields": ["id"], "limit": 1, "count": true,
+                "filter": {"field": "created_at", "op": "within_last", "value": "1d"}});
+            let by_post = admin.post(&path, asked).await.ok();
+            assert_eq!((&by_post["data"], &by_post["page"]["total"]), (&by_get["data"], &by_get["page"]["total"]), "{list}");
+            assert_eq!(by_post["data"].as_array().map(Vec::len), Some(1), "{list}");
+            admin.post(&path, json!({"bogus": 1})).await.invalid(&["bogus"]);
+            shop.customer.post(&path, json!({})).await.refused(403, "FORBIDDEN");
+        }
+    }
+
     /// Teams have a lead and members.
     async fn teams(app: App) {
         let shop = app.organization("Shop").await;

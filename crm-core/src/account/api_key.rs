@@ -87,7 +87,8 @@ impl ApiKey {
 pub struct NewApiKey {
     /// What it is for.
     pub name: Line<200>,
-    /// What its holder may do, as `resource:action`: at most what its maker may.
+    /// What its holder may do, as `resource:action`: at most what its maker may. `scopes` is taken for it too.
+    #[input(alias = "scopes")]
     pub permissions: Vec<Permission>,
     /// Whether its holder may only read, whatever the permissions.
     #[input(default)]

@@ -242,6 +242,7 @@ impl FromInput for OwnProfileInput {
     fn from_input(json: &RawValue) -> Result<Self, FieldErrors> {
         let mut members = Members::parse(json)?;
         let mut wrong = FieldErrors::new();
+        members.ignore(&READ_ONLY);
         let errors = &mut wrong;
         let input = CustomerInput {
             name: field(&mut members, &["name", "full_name"], errors),

@@ -7,7 +7,7 @@ use super::{
 use crate::{
     access::{Principal, permissions},
     contact::Phone,
-    error::Result,
+    error::{FieldErrors, Result},
     id::CustomerId,
     list::{self, List, ListBody, ListRequest, Listing},
     record::Record as _,
@@ -47,7 +47,7 @@ impl Customers<'_> {
         let found = if request.flag("deleted")? {
             let bin = Customer::reach_of(by).and(Customer::deleted_at.exists());
             let mut request = request.clone();
-            if request.sort == ListRequest::default().sort {
+            if !request.sorted {
                 // Newest in the bin first: an index has that, and nothing else of the bin.
                 request.sort = vec![Customer::deleted_at.descending()];
             }
@@ -118,13 +118,29 @@ impl Customers<'_> {
         by: &Principal,
         pairs: &[(String, String)],
     ) -> Result<(List<CountedGroup>, Vec<String>)> {
+        self.groups_asked(by, |listing| listing.from_pairs(pairs)).await
+    }
+
+    /// The same, as a JSON body asks for them.
+    ///
+    /// # Errors
+    /// Those of [`Customers::list_groups`].
+    pub async fn search_groups(&self, by: &Principal, body: &ListBody) -> Result<(List<CountedGroup>, Vec<String>)> {
+        self.groups_asked(by, |listing| listing.from_json(body.as_json())).await
+    }
+
+    async fn groups_asked(
+        &self,
+        by: &Principal,
+        read: impl FnOnce(Listing<'_>) -> Result<ListRequest, FieldErrors> + Send,
+    ) -> Result<(List<CountedGroup>, Vec<String>)> {
         by.may(permissions::CUSTOMERS_READ)?;
         let catalog = Catalog::new(CustomerGroup::COLLECTION)
             .with(CatalogField::column(CustomerGroup::name))
             .with(CatalogField::column(CustomerGroup::description));
         let fields =
             ["id", "name", "description", "member_count", "organization_id", "version", "created_at", "updated_at"];
-        let request = Listing::new(&catalog).fields(&fields).from_pairs(pairs)?;
+        let request = read(Listing::new(&catalog).fields(&fields))?;
         let there = CustomerGroup::removed_at.missing();
         let List { data, page } = list::everything::<CustomerGroup>(self.crm, by, &request, there).await?;
         Ok((List { data: self.with_counts(by, data).await?, page }, request.fields))
@@ -140,6 +156,28 @@ impl Customers<'_> {
         by: &Principal,
         customer: CustomerId,
         pairs: &[(String, String)],
+    ) -> Result<(List<Note>, Vec<String>)> {
+        self.notes_asked(by, customer, |listing| listing.from_pairs(pairs)).await
+    }
+
+    /// The same, as a JSON body asks for them.
+    ///
+    /// # Errors
+    /// Those of [`Customers::list_notes`].
+    pub async fn search_notes(
+        &self,
+        by: &Principal,
+        customer: CustomerId,
+        body: &ListBody,
+    ) -> Result<(List<Note>, Vec<String>)> {
+        self.notes_asked(by, customer, |listing| listing.from_json(body.as_json())).await
+    }
+
+    async fn notes_asked(
+        &self,
+        by: &Principal,
+        customer: CustomerId,
+        read: impl FnOnce(Listing<'_>) -> Result<ListRequest, FieldErrors> + Send,
     ) -> Result<(List<Note>, Vec<String>)> {
         by.may(permissions::CUSTOMERS_READ)?;
         self.in_sight(by, customer).await?;
@@ -162,7 +200,7 @@ impl Customers<'_> {
             "created_at",
             "updated_at",
         ];
-        let request = Listing::new(&catalog).fields(&fields).from_pairs(pairs)?;
+        let request = read(Listing::new(&catalog).fields(&fields))?;
         let notes = list::everything::<Note>(self.crm, by, &request, Note::customer_id.equals(customer)).await?;
         Ok((notes, request.fields))
     }

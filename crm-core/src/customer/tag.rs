@@ -43,7 +43,8 @@ pub struct MergedTags {
     /// The tags that go, 1 to 100 of them.
     #[cfg_attr(feature = "openapi", schema(min_items = 1, max_items = 100))]
     pub from: Vec<Line<64>>,
-    /// The tag that stays, or begins to be.
+    /// The tag that stays, or begins to be. `into` is taken for it too.
+    #[input(alias = "into")]
     pub to: Line<64>,
 }
 

@@ -17,7 +17,7 @@ use crate::{
     crm::Crm,
     error::{Error, FieldErrors, Result},
     id::OrganizationId,
-    list::{self, List, ListRequest, Listing},
+    list::{self, List, ListBody, ListRequest, Listing},
     operation::Operation,
     record::{Meta, Record},
     rule::{Catalog, CatalogField},
@@ -117,9 +117,21 @@ impl<'a> Fields<'a> {
     /// # Errors
     /// Every wrong parameter.
     pub fn request(pairs: &[(String, String)]) -> Result<ListRequest, FieldErrors> {
+        Self::asked(|listing| listing.from_pairs(pairs))
+    }
+
+    /// The same, as a JSON body asks for it.
+    ///
+    /// # Errors
+    /// Every wrong member.
+    pub fn request_of_body(body: &ListBody) -> Result<ListRequest, FieldErrors> {
+        Self::asked(|listing| listing.from_json(body.as_json()))
+    }
+
+    fn asked(read: impl FnOnce(Listing<'_>) -> Result<ListRequest, FieldErrors>) -> Result<ListRequest, FieldErrors> {
         let catalog = Self::catalog();
-        let mut request = Listing::new(&catalog).fields(&SHOWN).extra(&["archived"]).from_pairs(pairs)?;
-        if !pairs.iter().any(|(name, _)| name == "sort") {
+        let mut request = read(Listing::new(&catalog).fields(&SHOWN).extra(&["archived"]))?;
+        if !request.sorted {
             request.sort = vec![CustomField::position.ascending()];
         }
         Ok(request)

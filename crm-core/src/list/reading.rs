@@ -220,6 +220,7 @@ impl<'l> Reading<'l> {
         }
         if !sort.is_empty() {
             self.request.sort = sort;
+            self.request.sorted = true;
         }
     }
 

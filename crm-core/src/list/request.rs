@@ -21,6 +21,8 @@ pub struct ListRequest {
     pub search: Vec<String>,
     /// The order; newest first where none was asked for.
     pub sort: Vec<Sort>,
+    /// Whether the order was asked for, so that a list whose own order is another leaves it alone.
+    pub sorted: bool,
     /// Which fields of a record are answered; all where empty.
     pub fields: Vec<String>,
     /// What is joined.
@@ -43,6 +45,7 @@ impl Default for ListRequest {
             rule: None,
             search: Vec::new(),
             sort: vec![newest_first()],
+            sorted: false,
             fields: Vec::new(),
             include: Vec::new(),
             limit: DEFAULT_LIMIT,
@@ -142,8 +145,8 @@ impl utoipa::PartialSchema for ListBody {
             .property("page", ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)))
             .property("count", ObjectBuilder::new().schema_type(Type::Boolean).description(Some("Whether to count.")))
             .examples([serde_json::json!({
-                "filter": {"field": "spend", "op": ">", "value": 5000},
-                "sort": "-spend,name",
+                "filter": {"field": "created_at", "op": "within_last", "value": "30d"},
+                "sort": "-created_at",
                 "limit": 50
             })])
             .build()

@@ -4,7 +4,7 @@ use crm_core::{
     access::Principal,
     account::{Agents, ChangedAgent, NewAgent, User},
     id::UserId,
-    list::List,
+    list::{List, ListBody},
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -19,7 +19,7 @@ use crate::{
 };
 
 pub(crate) fn routes() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(get, change, remove))
+    OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(search)).routes(routes!(get, change, remove))
 }
 
 /// List staff
@@ -33,6 +33,21 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
 )]
 async fn list(State(crm): State<Crm>, by: Principal, pairs: Pairs) -> Result<Response> {
     let request = Agents::listing().from_pairs(&pairs.into_pairs())?;
+    let found = crm.agents().list(&by, &request).await?;
+    listed(found, &request)
+}
+
+/// Search staff
+///
+/// The list with its parameters in a JSON body, for long rules.
+#[utoipa::path(
+    post, path = "/admin/agents/search", tag = "Staff", request_body = ListBody,
+    responses((status = 200, description = "A page of staff users.", body = List<User>)),
+    extensions(("x-permission" = json!("users:read")))
+)]
+async fn search(State(crm): State<Crm>, by: Principal, pairs: Pairs, Body(body): Body<ListBody>) -> Result<Response> {
+    pairs.only(&[])?;
+    let request = Agents::listing().from_json(body.as_json())?;
     let found = crm.agents().list(&by, &request).await?;
     listed(found, &request)
 }

@@ -3,7 +3,7 @@ use crm_core::{
     Crm,
     access::Principal,
     account::{ApiKey, ApiKeyId, ApiKeys, NewApiKey},
-    list::List,
+    list::{List, ListBody},
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -18,7 +18,7 @@ use crate::{
 };
 
 pub(crate) fn routes() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(get, revoke))
+    OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(search)).routes(routes!(get, revoke))
 }
 
 /// List API keys
@@ -32,6 +32,21 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
 )]
 async fn list(State(crm): State<Crm>, by: Principal, pairs: Pairs) -> Result<Response> {
     let request = ApiKeys::listing().from_pairs(&pairs.into_pairs())?;
+    let found = crm.api_keys().list(&by, &request).await?;
+    listed(found, &request)
+}
+
+/// Search API keys
+///
+/// The list with its parameters in a JSON body, for long rules.
+#[utoipa::path(
+    post, path = "/api-keys/search", tag = "API keys", request_body = ListBody,
+    responses((status = 200, description = "A page of keys.", body = List<ApiKey>)),
+    extensions(("x-permission" = json!("api-keys:read")))
+)]
+async fn search(State(crm): State<Crm>, by: Principal, pairs: Pairs, Body(body): Body<ListBody>) -> Result<Response> {
+    pairs.only(&[])?;
+    let request = ApiKeys::listing().from_json(body.as_json())?;
     let found = crm.api_keys().list(&by, &request).await?;
     listed(found, &request)
 }

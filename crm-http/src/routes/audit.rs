@@ -5,12 +5,12 @@ use crm_core::{
     Crm,
     access::Principal,
     audit::{Audit, AuditEntry, AuditEntryId, Verification},
-    list::List,
+    list::{List, ListBody},
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    extract::{Pairs, Path},
+    extract::{Body, Pairs, Path},
     listed::{ListParameters, listed},
     problem::Result,
     respond::{Json, Record},
@@ -18,7 +18,7 @@ use crate::{
 };
 
 pub(crate) fn routes() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new().routes(routes!(list)).routes(routes!(verify)).routes(routes!(get))
+    OpenApiRouter::new().routes(routes!(list)).routes(routes!(search)).routes(routes!(verify)).routes(routes!(get))
 }
 
 /// List what was done
@@ -32,6 +32,21 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
 )]
 async fn list(State(crm): State<Crm>, by: Principal, pairs: Pairs) -> Result<Response> {
     let request = Audit::listing().from_pairs(&pairs.into_pairs())?;
+    let found = crm.audit().list(&by, &request).await?;
+    listed(found, &request)
+}
+
+/// Search what was done
+///
+/// The list with its parameters in a JSON body, for long rules.
+#[utoipa::path(
+    post, path = "/audit/search", tag = "Audit", request_body = ListBody,
+    responses((status = 200, description = "A page of entries.", body = List<AuditEntry>)),
+    extensions(("x-permission" = json!("audit:read")))
+)]
+async fn search(State(crm): State<Crm>, by: Principal, pairs: Pairs, Body(body): Body<ListBody>) -> Result<Response> {
+    pairs.only(&[])?;
+    let request = Audit::listing().from_json(body.as_json())?;
     let found = crm.audit().list(&by, &request).await?;
     listed(found, &request)
 }

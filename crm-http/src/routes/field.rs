@@ -9,7 +9,7 @@ use crm_core::{
     Crm,
     access::Principal,
     field::{Changed, ChangedCustomField, CustomField, CustomFieldId, Fields, NewCustomField, Trial},
-    list::List,
+    list::{List, ListBody},
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -24,7 +24,7 @@ use crate::{
 };
 
 pub(crate) fn routes() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(get, change, remove))
+    OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(search)).routes(routes!(get, change, remove))
 }
 
 /// What a change of a field answers.
@@ -50,6 +50,21 @@ enum ChangedField {
 )]
 async fn list(State(crm): State<Crm>, by: Principal, pairs: Pairs) -> Result<Response> {
     let request = Fields::request(&pairs.into_pairs())?;
+    let found = crm.fields().list(&by, &request).await?;
+    listed(found, &request)
+}
+
+/// Search custom fields
+///
+/// The list with its parameters in a JSON body, for long rules.
+#[utoipa::path(
+    post, path = "/customers/fields/search", tag = "Custom fields", request_body = ListBody,
+    responses((status = 200, description = "A page of fields.", body = List<CustomField>)),
+    extensions(("x-permission" = json!("fields:read")))
+)]
+async fn search(State(crm): State<Crm>, by: Principal, pairs: Pairs, Body(body): Body<ListBody>) -> Result<Response> {
+    pairs.only(&[])?;
+    let request = Fields::request_of_body(&body)?;
     let found = crm.fields().list(&by, &request).await?;
     listed(found, &request)
 }

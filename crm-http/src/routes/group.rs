@@ -5,7 +5,7 @@ use crm_core::{
     customer::{
         CountedGroup, CustomerGroupId, GroupMembers, MembershipChange, NewCustomerGroup, ReplacedCustomerGroup,
     },
-    list::{List, Picked},
+    list::{List, ListBody, Picked},
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -20,6 +20,7 @@ use crate::{
 pub(crate) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(list, create))
+        .routes(routes!(search))
         .routes(routes!(get, replace, remove))
         .routes(routes!(add_members, remove_members))
 }
@@ -35,6 +36,25 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
 async fn list(State(crm): State<Crm>, by: Principal, pairs: Pairs) -> Result<Json<List<Picked>>> {
     let (groups, fields) = crm.customers().list_groups(&by, &pairs.into_pairs()).await?;
     Ok(Json(groups.pick(&fields)?))
+}
+
+/// Search groups
+///
+/// The list with its parameters in a JSON body, for long rules.
+#[utoipa::path(
+    post, path = "/customers/groups/search", tag = "Groups", request_body = ListBody,
+    responses((status = 200, description = "A page of groups.", body = List<CountedGroup>)),
+    extensions(("x-permission" = json!("customers:read")))
+)]
+async fn search(
+    State(crm): State<Crm>,
+    by: Principal,
+    pairs: Pairs,
+    Body(body): Body<ListBody>,
+) -> Result<Json<List<Picked>>> {
+    pairs.only(&[])?;
+    let (found, fields) = crm.customers().search_groups(&by, &body).await?;
+    Ok(Json(found.pick(&fields)?))
 }
 
 /// Create a group

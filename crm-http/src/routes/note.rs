@@ -4,7 +4,7 @@ use crm_core::{
     access::Principal,
     customer::{EditedNote, NewNote, Note, NoteId, NoteWithEdits},
     id::CustomerId,
-    list::{List, Picked},
+    list::{List, ListBody, Picked},
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -17,7 +17,7 @@ use crate::{
 };
 
 pub(crate) fn routes() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(get, edit, remove))
+    OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(search)).routes(routes!(get, edit, remove))
 }
 
 /// List notes about a customer
@@ -36,6 +36,27 @@ async fn list(
 ) -> Result<Json<List<Picked>>> {
     let (notes, fields) = crm.customers().list_notes(&by, customer, &pairs.into_pairs()).await?;
     Ok(Json(notes.pick(&fields)?))
+}
+
+/// Search notes about a customer
+///
+/// The list with its parameters in a JSON body, for long rules.
+#[utoipa::path(
+    post, path = "/customers/{id}/notes/search", tag = "Notes", request_body = ListBody,
+    params(("id" = CustomerId, Path)),
+    responses((status = 200, description = "A page of notes.", body = List<Note>)),
+    extensions(("x-permission" = json!("customers:read")))
+)]
+async fn search(
+    State(crm): State<Crm>,
+    by: Principal,
+    Path(customer): Path<CustomerId>,
+    pairs: Pairs,
+    Body(body): Body<ListBody>,
+) -> Result<Json<List<Picked>>> {
+    pairs.only(&[])?;
+    let (found, fields) = crm.customers().search_notes(&by, customer, &body).await?;
+    Ok(Json(found.pick(&fields)?))
 }
 
 /// Write a note about a customer

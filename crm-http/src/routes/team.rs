@@ -3,7 +3,7 @@ use crm_core::{
     Crm,
     access::Principal,
     id::TeamId,
-    list::List,
+    list::{List, ListBody},
     tenancy::{ChangedTeam, NewTeam, Team, TeamWithMembers, Teams},
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -17,7 +17,7 @@ use crate::{
 };
 
 pub(crate) fn routes() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(get, change, remove))
+    OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(search)).routes(routes!(get, change, remove))
 }
 
 /// List teams
@@ -30,6 +30,21 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
 )]
 async fn list(State(crm): State<Crm>, by: Principal, pairs: Pairs) -> Result<Response> {
     let request = Teams::listing().from_pairs(&pairs.into_pairs())?;
+    let found = crm.teams().list(&by, &request).await?;
+    listed(found, &request)
+}
+
+/// Search teams
+///
+/// The list with its parameters in a JSON body, for long rules.
+#[utoipa::path(
+    post, path = "/teams/search", tag = "Staff", request_body = ListBody,
+    responses((status = 200, description = "A page of teams.", body = List<Team>)),
+    extensions(("x-permission" = json!("teams:read")))
+)]
+async fn search(State(crm): State<Crm>, by: Principal, pairs: Pairs, Body(body): Body<ListBody>) -> Result<Response> {
+    pairs.only(&[])?;
+    let request = Teams::listing().from_json(body.as_json())?;
     let found = crm.teams().list(&by, &request).await?;
     listed(found, &request)
 }

@@ -50,6 +50,17 @@ on_every_store! {
         admin.request(reqwest::Method::POST, format!("{ann}/restore")).await.refused(404, "NOT_FOUND");
         admin.get("/customers?deleted=true").await.lists([]);
 
+        // The last deleted comes first, unless another order is asked for.
+        let bea = admin.post("/customers", json!({"name": "Bea"})).await.created();
+        admin.delete(&bea).await.no_content();
+        admin.delete(&ann).await.no_content();
+        admin.get("/customers?deleted=true&sort=-created_at").await.lists([&bea, &ann]);
+        admin.get("/customers?deleted=true&sort=created_at").await.lists([&ann, &bea]);
+        for customer in [&ann, &bea] {
+            admin.request(reqwest::Method::POST, format!("{customer}/restore")).await.found(customer);
+        }
+        admin.delete(format!("{bea}?hard=true")).await.no_content();
+
         admin.delete(format!("{ann}?hard=true")).await.no_content();
         admin.get("/customers?deleted=true").await.lists([]);
         admin.request(reqwest::Method::POST, format!("{ann}/restore")).await.refused(404, "NOT_FOUND");
