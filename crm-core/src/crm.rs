@@ -21,6 +21,7 @@ use crate::{
     store::{Collection, SharedStore, Store},
     tenancy::{Organization, OrganizationCache, Organizations, Team, Teams},
     time::Timestamp,
+    turn::Turns,
 };
 
 /// The CRM over one store. Cheap to clone; every clone is the same CRM.
@@ -35,6 +36,7 @@ struct Inner {
     random: Arc<dyn Random>,
     event_sinks: Vec<Arc<dyn EventSink>>,
     cursor_key: CursorKey,
+    turns: Turns,
     audit_hint: Notify,
     event_hint: Notify,
     field_hint: Notify,
@@ -109,6 +111,7 @@ impl CrmBuilder {
                 random,
                 event_sinks,
                 cursor_key,
+                turns: Turns::new(),
                 audit_hint: Notify::new(),
                 event_hint: Notify::new(),
                 field_hint: Notify::new(),
@@ -258,6 +261,11 @@ impl Crm {
     }
 
     /// Woken when audit entries were written here.
+    /// Where writers who lost a race wait for their turn.
+    pub(crate) fn turns(&self) -> &Turns {
+        &self.inner.turns
+    }
+
     pub(crate) fn audit_hint(&self) -> &Notify {
         &self.inner.audit_hint
     }

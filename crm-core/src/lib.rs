@@ -30,6 +30,7 @@ pub mod store;
 pub mod tenancy;
 pub mod text;
 pub mod time;
+mod turn;
 
 /// Written on implementations of the ports and of [`store::Store`].
 pub use async_trait::async_trait;

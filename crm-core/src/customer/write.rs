@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// So often is a decision made again when what it was made on has changed meanwhile.
-const ATTEMPTS: usize = 5;
+const ATTEMPTS: usize = 10;
 
 /// The answers of a chunk: where among the drafts each customer is, and what was asked of it.
 type Answers = Vec<Result<(usize, Deed)>>;
@@ -50,9 +50,20 @@ impl Customers<'_> {
         asks: &[Ask],
         options: &ChunkOptions,
     ) -> Result<Vec<Result<Written>>> {
+        let record = match asks {
+            [ask] => ask.id().map(|id| id.0),
+            _ => None,
+        };
+        let queue = self.crm.turns().queue(record.unwrap_or(by.organization.0));
+        // Who comes while others wait, waits too: else the newcomers win each race against those.
+        let mut turn = if queue.try_lock().is_err() { Some(queue.lock().await) } else { None };
         for _ in 1..ATTEMPTS {
             match self.try_write(by, asks, options).await {
-                Err(error) if is_race(&error) => {}
+                Err(error) if is_race(&error) => {
+                    if turn.is_none() {
+                        turn = Some(queue.lock().await);
+                    }
+                }
                 done => return done,
             }
         }

@@ -24,6 +24,7 @@ crate::record_ids! {
     search(key, label),
     unique(organization_id, applies_to, key),
     index(organization_id, applies_to, position),
+    index(organization_id, archived, position),
     index(working, held_until)
 )]
 pub struct CustomField {

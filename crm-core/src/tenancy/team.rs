@@ -11,7 +11,7 @@ use crate::{
 /// A team of staff: its lead and its members see its customers.
 #[derive(Clone, Debug, Record, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[record(collection = "teams", search(name, description), unique(name_key), index(name), index(lead_id))]
+#[record(collection = "teams", search(name, description), unique(name_key), index(name), index(lead_id), index(-created_at))]
 pub struct Team {
     /// The team's id.
     pub id: TeamId,

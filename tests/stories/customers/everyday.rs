@@ -100,6 +100,18 @@ on_every_store! {
         admin.delete(&first).if_match(&second).await.no_content();
     }
 
+    /// Changes that name no version are all made, however many come at once.
+    async fn changes_at_once(app: App) {
+        let admin = app.organization("Shop").await.admin;
+        let ann = admin.post("/customers", json!({"name": "Ann"})).await.created();
+        let tagging = (0..40).map(|number| admin.patch(&ann, json!({"add_tags": [format!("t{number}")]})));
+        for answer in futures::future::join_all(tagging.map(IntoFuture::into_future)).await {
+            answer.ok();
+        }
+        let tagged = admin.get(&ann).await.ok();
+        assert_eq!((tagged["tags"].as_array().map(Vec::len), &tagged["version"]), (Some(40), &json!(41)));
+    }
+
     /// An upsert finds the customer by e-mail, else by phone.
     async fn upsert(app: App) {
         let admin = app.organization("Shop").await.admin;
