@@ -157,6 +157,7 @@ impl Stage {
             .filename(self.folder.path().join("crm.db"))
             .pragma("cache_size", "-8192")
             .pragma("temp_store", "MEMORY")
+            .row_buffer_size(256)
             .disable_statement_logging();
         self.runtime.block_on(options.connect()).unwrap()
     }

@@ -14,5 +14,6 @@ mod audit;
 mod contract;
 mod custom_field;
 mod customers;
+mod demo;
 mod server;
 mod staff;

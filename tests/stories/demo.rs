@@ -1,0 +1,50 @@
+//! The sample that the demo loads.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crm_core::access::Role;
+use crm_http::demo;
+use serde_json::Value;
+
+use crate::support::{App, on_every_store};
+
+on_every_store! {
+    /// The sample has somebody of each role, thousands of customers, and everything to look around with; loading it again
+    /// changes nothing, and what somebody changed stays.
+    async fn a_sample_to_look_around_in(app: App) {
+        let last = AtomicU64::new(0);
+        demo::load(&app.crm, &|_, done, all| last.store(done * 100 / all, Ordering::Relaxed)).await.expect("loaded");
+        assert_eq!(last.load(Ordering::Relaxed), 100, "the progress reaches the end");
+
+        let password = demo::password(&app.crm);
+        let logins = demo::logins();
+        for role in [Role::Admin, Role::TL, Role::QA, Role::Agent] {
+            assert!(logins.iter().filter(|login| login.role == role).count() >= 2, "{role}");
+        }
+        let admins: Vec<_> = logins.iter().filter(|login| login.role == Role::Admin).collect();
+        assert_eq!(admins.len(), 2, "one of each organization");
+        for admin in admins {
+            let admin = app.sign_in(&admin.email, &password).await;
+            let counted = admin.get("/customers?count=true&limit=1").await.ok();
+            assert_eq!(counted["page"]["total"], 1500);
+            let fields = admin.get("/customers/fields").await.ok();
+            assert_eq!(fields["data"].as_array().map(Vec::len), Some(6));
+            let groups = admin.get("/customers/groups").await.ok();
+            let members = |group: &Value| group["member_count"].as_u64().unwrap_or_default();
+            assert!(groups["data"].as_array().is_some_and(|groups| groups.len() == 4 && groups.iter().all(|group| members(group) > 0)), "{groups}");
+            assert!(!admin.get("/customers/tags").await.ok()["data"].as_array().expect("tags").is_empty());
+        }
+
+        let agent = logins.iter().find(|login| login.role == Role::Agent).expect("an agent");
+        let agent = app.sign_in(&agent.email, &password).await;
+        let seen = agent.get("/customers?count=true&limit=1").await.ok();
+        let total = seen["page"]["total"].as_u64().expect("a total");
+        assert!(total > 0 && total < 1500, "an agent sees the own team's: {total}");
+        let one = format!("/customers/{}", seen["data"][0]["id"].as_str().expect("an id"));
+        agent.patch(&one, serde_json::json!({"name": "Somebody Else"})).await.ok();
+
+        demo::load(&app.crm, &|_, _, _| {}).await.expect("loaded again");
+        assert_eq!(agent.get(&one).await.ok()["name"], "Somebody Else");
+        assert_eq!(agent.get("/customers?count=true&limit=1").await.ok()["page"]["total"], total);
+    }
+}
