@@ -1,7 +1,7 @@
 //! Turns for writers of one record: decisions are made side by side and those that lost a race are made again, one
 //! after the other, so that everybody who asks for a change without naming a version gets it.
 
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard};
 use uuid::Uuid;
 
 /// Records share queues, for there is no end to records. Two that share one wait for each other at worst.
@@ -17,9 +17,32 @@ impl Turns {
         Self { queues: std::iter::repeat_with(Mutex::default).take(QUEUES).collect() }
     }
 
-    /// The queue of a record, or of whatever else the id names. The last byte of an id is random.
-    pub(crate) fn queue(&self, id: Uuid) -> &Mutex<()> {
+    /// Joins the writers of a record, or of whatever else the id names. Who comes while others wait for their turn
+    /// waits too: else the newcomers win each race against those.
+    pub(crate) async fn join(&self, id: Uuid) -> Turn<'_> {
+        let queue = self.queue(id);
+        let held = if queue.try_lock().is_err() { Some(queue.lock().await) } else { None };
+        Turn { queue, held }
+    }
+
+    /// The last byte of an id is random.
+    fn queue(&self, id: Uuid) -> &Mutex<()> {
         &self.queues[usize::from(id.as_bytes()[15])]
+    }
+}
+
+/// A writer's place, given up when it is dropped.
+pub(crate) struct Turn<'a> {
+    queue: &'a Mutex<()>,
+    held: Option<MutexGuard<'a, ()>>,
+}
+
+impl Turn<'_> {
+    /// After a lost race: waits until it is this writer's turn to decide again.
+    pub(crate) async fn wait(&mut self) {
+        if self.held.is_none() {
+            self.held = Some(self.queue.lock().await);
+        }
     }
 }
 

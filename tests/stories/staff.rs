@@ -131,6 +131,25 @@ on_every_store! {
         shop.admin.get("/teams").await.lists([]);
     }
 
+    /// Changes that name no version are all made, however many come at once.
+    async fn changes_at_once(app: App) {
+        let admin = app.organization("Shop").await.admin;
+        let group = admin.post("/customers/groups", json!({"name": "Gold"})).await.created();
+        let customer = admin.post("/customers", json!({"name": "Ada"})).await.created();
+        let note = admin.post(format!("{customer}/notes"), json!({"text": "Hello"})).await.created();
+        for (path, field) in [
+            ("/admin/organization".to_owned(), "name"),
+            ("/auth/update-profile".to_owned(), "name"),
+            (format!("/customers/groups/{}", group.id()), "name"),
+            (format!("/customers/{}/notes/{}", customer.id(), note.id()), "text"),
+        ] {
+            let changes = (0..20).map(|number| admin.put(&path, json!({field: format!("Number {number}")})).into_future());
+            for answer in futures::future::join_all(changes).await {
+                answer.ok();
+            }
+        }
+    }
+
     /// An Admin sets the organization up.
     async fn organization(app: App) {
         let shop = app.organization("Shop").await;

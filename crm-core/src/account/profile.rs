@@ -106,6 +106,7 @@ impl Accounts<'_> {
                 Some(self.state().hasher.hash(&password, "password", self.crm.random()).await?)
             }
         };
+        let mut turn = self.crm.turns().join(login.id.0).await;
         for _ in 0..ATTEMPTS {
             let (now_login, before) = self.own(by).await?;
             before.meta.expect(expected_version)?;
@@ -140,7 +141,7 @@ impl Accounts<'_> {
                     self.forget(before.id);
                     return Ok(after);
                 }
-                Err(Error::VersionConflict { .. }) if expected_version.is_none() => {}
+                Err(Error::VersionConflict { .. }) if expected_version.is_none() => turn.wait().await,
                 Err(error) => return Err(error),
             }
         }

@@ -68,6 +68,7 @@ impl Customers<'_> {
         expected_version: Option<i64>,
     ) -> Result<CountedGroup> {
         by.may(permissions::CUSTOMERS_WRITE)?;
+        let mut turn = self.crm.turns().join(id.0).await;
         let mut attempt = 0;
         loop {
             attempt += 1;
@@ -86,7 +87,7 @@ impl Customers<'_> {
                 operation.emit("customer_group.updated", &after, &after);
             }
             match self.committed(operation, by, &after).await {
-                Err(Error::VersionConflict { .. }) if attempt < 5 => {}
+                Err(Error::VersionConflict { .. }) if attempt < 5 => turn.wait().await,
                 Err(error) => return Err(error),
                 Ok(()) => return self.counted(by, after).await,
             }

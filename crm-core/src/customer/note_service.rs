@@ -67,6 +67,7 @@ impl Customers<'_> {
     ) -> Result<NoteWithEdits> {
         by.may(permissions::CUSTOMERS_WRITE)?;
         self.in_sight(by, customer).await?;
+        let mut turn = self.crm.turns().join(id.0).await;
         let mut attempt = 0;
         loop {
             attempt += 1;
@@ -94,7 +95,7 @@ impl Customers<'_> {
             operation.audit::<Note>("customer_note.updated", id, Some(old), Some(new));
             operation.emit("customer_note.updated", &after, &json!({"id": id, "customer_id": customer}));
             match operation.commit().await {
-                Err(Error::VersionConflict { .. }) if attempt < 5 => {}
+                Err(Error::VersionConflict { .. }) if attempt < 5 => turn.wait().await,
                 Err(error) => return Err(error),
                 Ok(_) => return Ok(after.into()),
             }

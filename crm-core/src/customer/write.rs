@@ -54,16 +54,10 @@ impl Customers<'_> {
             [ask] => ask.id().map(|id| id.0),
             _ => None,
         };
-        let queue = self.crm.turns().queue(record.unwrap_or(by.organization.0));
-        // Who comes while others wait, waits too: else the newcomers win each race against those.
-        let mut turn = if queue.try_lock().is_err() { Some(queue.lock().await) } else { None };
+        let mut turn = self.crm.turns().join(record.unwrap_or(by.organization.0)).await;
         for _ in 1..ATTEMPTS {
             match self.try_write(by, asks, options).await {
-                Err(error) if is_race(&error) => {
-                    if turn.is_none() {
-                        turn = Some(queue.lock().await);
-                    }
-                }
+                Err(error) if is_race(&error) => turn.wait().await,
                 done => return done,
             }
         }

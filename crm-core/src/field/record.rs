@@ -18,6 +18,7 @@ crate::record_ids! {
 /// A field that an organization added to its customers.
 #[derive(Clone, Debug, PartialEq, Record, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[expect(clippy::duplicated_attributes, reason = "fields begin more than one index")]
 #[record(
     collection = "custom_fields",
     installation,

@@ -93,6 +93,7 @@ impl<'a> Organizations<'a> {
         expected_version: Option<i64>,
     ) -> Result<Organization> {
         by.may(ORGANIZATION_WRITE)?;
+        let mut turn = self.crm.turns().join(by.organization.0).await;
         let mut attempts = 0;
         loop {
             attempts += 1;
@@ -112,7 +113,9 @@ impl<'a> Organizations<'a> {
                     self.crm.organization_cache().0.invalidate(&after.id);
                     return Ok(after);
                 }
-                Err(Error::VersionConflict { .. }) if expected_version.is_none() && attempts < ATTEMPTS => {}
+                Err(Error::VersionConflict { .. }) if expected_version.is_none() && attempts < ATTEMPTS => {
+                    turn.wait().await;
+                }
                 Err(error) => return Err(error),
             }
         }
