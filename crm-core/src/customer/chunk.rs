@@ -78,11 +78,14 @@ impl Chunk<'_> {
         if !before.is_reached_by(self.by) || in_bin != matches!(ask, Ask::Restore(_)) {
             return Err(match ask {
                 // An upsert names what somebody has whom the principal does not see.
-                Ask::Upsert(_) => Error::Duplicate {
-                    message: "There is a customer with the same email or phone already.".to_owned(),
-                    fields: vec!["email".to_owned(), "phone".to_owned()],
-                    matches: Vec::new(),
-                },
+                Ask::Upsert(input) => {
+                    let field = if input.email.value().is_some() { "email" } else { "phone" };
+                    Error::Duplicate {
+                        message: format!("There is a customer with the same {field} already."),
+                        fields: vec![field.to_owned()],
+                        matches: Vec::new(),
+                    }
+                }
                 _ => Error::NotFound("customer"),
             });
         }
