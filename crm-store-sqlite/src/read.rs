@@ -137,8 +137,18 @@ async fn read_page(
     Ok(page)
 }
 
+/// A limit up to this stands in the text.
+const WRITTEN_LIMIT: usize = 1001;
+
+/// SQLite plans by the value of a bound limit, and so prepares the statement anew whenever it is bound, which costs as
+/// much as reading the page. The few limits that lists have are written out instead.
 fn push_limit(statement: &mut Statement, limit: usize, skip: u64) {
-    statement.push(" LIMIT ").bind_integer(i64::try_from(limit).unwrap_or(i64::MAX));
+    statement.push(" LIMIT ");
+    if limit <= WRITTEN_LIMIT {
+        statement.push(&limit.to_string());
+    } else {
+        statement.bind_integer(i64::try_from(limit).unwrap_or(i64::MAX));
+    }
     if skip > 0 {
         statement.push(" OFFSET ").bind_integer(i64::try_from(skip).unwrap_or(i64::MAX));
     }

@@ -5,6 +5,7 @@ use std::{
     fs,
     path::Path,
     sync::{Arc, PoisonError, RwLock},
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -14,7 +15,8 @@ use crm_core::store::{
     evaluate::{check_custom_index, visible_organization},
 };
 use futures::stream::BoxStream;
-use sqlx::{ConnectOptions as _, Executor as _, Row as _};
+use sqlx::{ConnectOptions as _, Executor as _, Row as _, SqliteConnection};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::{
@@ -40,6 +42,20 @@ pub struct SqliteStore {
     writer: Writer,
     /// The names of the indexes on custom fields.
     custom_indexes: RwLock<HashSet<String>>,
+}
+
+/// Turns the write-ahead log on. Of two programs that do so at once SQLite refuses one without letting it wait, so the
+/// waiting is done here.
+async fn keep_log(connection: &mut SqliteConnection, patience: Duration) -> sqlx::Result<()> {
+    let deadline = Instant::now() + patience;
+    loop {
+        match connection.execute("PRAGMA journal_mode = WAL").await {
+            Err(error) if failure::is_locked(&error) && Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            done => return done.map(|_| ()),
+        }
+    }
 }
 
 impl SqliteStore {
@@ -72,7 +88,7 @@ impl SqliteStore {
         let mut connection = options.writer().connect().await.map_err(starting)?;
         migrate::check_file(path, &mut connection).await?;
         // Only now, for this writes.
-        connection.execute("PRAGMA journal_mode = WAL").await.map_err(starting)?;
+        keep_log(&mut connection, options.busy_timeout).await.map_err(starting)?;
         let indexes = connection
             .fetch_all("SELECT name FROM sqlite_schema WHERE type = 'index' AND name GLOB '*:*'")
             .await

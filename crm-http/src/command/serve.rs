@@ -25,6 +25,12 @@ pub(super) fn run(settings: &Settings) -> Result<(), Failure> {
 pub(super) async fn serve(settings: &Settings, crm: Crm) -> Result<(), Failure> {
     let listener = listen(settings).await?;
     let address = listener.local_addr()?;
+    if settings.development_tokens && !address.ip().is_loopback() {
+        tracing::warn!(
+            "POST /auth/dev-token signs anybody in without a password, and {address} is not only for this machine: set \
+             APP_ENV=production."
+        );
+    }
     let (stopping, closing) = (CancellationToken::new(), CancellationToken::new());
     let app = router(crm.clone(), compose::options(settings, stopping.clone()));
     let background = tokio::spawn(background::run(crm.clone(), closing.clone().cancelled_owned()));
