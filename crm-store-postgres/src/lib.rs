@@ -1,0 +1,1 @@
+//! The CRM's store on PostgreSQL 13 and newer.

@@ -1,0 +1,40 @@
+//! Servers start, are killed, come back, and are gone with their folder at the end.
+
+#![expect(clippy::unwrap_used, reason = "a test ends where something is not as it should be")]
+
+use std::net::TcpStream;
+
+use crm_test_servers::{Durability, Mongo, NoServer, Postgres};
+
+fn address(url: &str) -> String {
+    let rest = url.split_once("://").unwrap().1;
+    rest.split('/').next().unwrap().rsplit('@').next().unwrap().to_owned()
+}
+
+#[test]
+fn postgres_starts_is_killed_comes_back_and_ends() -> Result<(), NoServer> {
+    let mut server = Postgres::start(Durability::None, &[])?;
+    let address = address(&server.url("postgres"));
+    assert!(TcpStream::connect(&address).is_ok());
+    server.kill()?;
+    assert!(TcpStream::connect(&address).is_err());
+    server.start_again()?;
+    assert!(TcpStream::connect(&address).is_ok());
+    drop(server);
+    assert!(TcpStream::connect(&address).is_err());
+    Ok(())
+}
+
+#[test]
+fn mongo_starts_is_killed_comes_back_and_ends() -> Result<(), NoServer> {
+    let mut server = Mongo::start_own(Durability::Full)?;
+    let address = address(&server.url("anything"));
+    assert!(TcpStream::connect(&address).is_ok());
+    server.kill()?;
+    assert!(TcpStream::connect(&address).is_err());
+    server.start_again()?;
+    assert!(TcpStream::connect(&address).is_ok());
+    drop(server);
+    assert!(TcpStream::connect(&address).is_err());
+    Ok(())
+}
