@@ -14,6 +14,7 @@ mod failure;
 mod filter;
 pub mod fold;
 pub mod memory;
+pub mod plan;
 mod query;
 mod value;
 

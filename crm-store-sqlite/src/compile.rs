@@ -8,6 +8,7 @@ use crm_core::{
     store::{
         Comparison, FieldKind, FieldRef, Filter, RelatedFilter, RelatedMeasure, StoreError, StoreResult, Value,
         fold::fold,
+        plan::{is_found_by_element, is_found_by_trigrams},
     },
     time::Timestamp,
 };
@@ -15,7 +16,7 @@ use uuid::Uuid;
 
 use crate::{
     layout::{Layout, Layouts},
-    schema, search,
+    search,
     statement::{Statement, id_literal, identifier, literal},
 };
 
@@ -53,17 +54,8 @@ impl<'a> Rows<'a> {
 
     /// Whether every match is found through the trigrams of a search or the elements of a list.
     pub(crate) fn found_by_row(&self, filter: &Filter) -> bool {
-        match filter {
-            Filter::And(filters) => filters.iter().any(|filter| self.found_by_row(filter)),
-            Filter::Search { terms } => self.layout.search_table().is_some() && search::has_trigrams(terms),
-            Filter::Contains { field, .. } | Filter::In { field, .. } => {
-                field.kind == FieldKind::TextList
-                    && field.key.is_none()
-                    && self.organization.is_some()
-                    && self.layout.element_table(&field.name).is_some()
-            }
-            _ => false,
-        }
+        is_found_by_trigrams(filter)
+            || self.organization.is_some() && is_found_by_element(self.layout.collection, filter)
     }
 
     /// Writes `WHERE` with the organization and the filter.
@@ -331,19 +323,6 @@ impl<'a> Rows<'a> {
     /// The expression whose value is the list as a JSON array; missing where there is none.
     pub(crate) fn list(&self, field: &FieldRef) -> StoreResult<String> {
         self.scalar(field)
-    }
-
-    /// The expressions by which an order over the field runs.
-    pub(crate) fn order(&self, field: &FieldRef) -> StoreResult<Vec<String>> {
-        match &field.key {
-            Some(_) if field.kind == FieldKind::Text => Ok(vec![self.folded(field)?, self.scalar(field)?]),
-            Some(_) => Ok(vec![self.scalar(field)?]),
-            None => {
-                let declared = self.layout.collection.field(&field.name);
-                let columns = declared.map(|declared| schema::order_columns(self.layout, declared)).unwrap_or_default();
-                Ok(columns.into_iter().map(|column| format!("{}.{column}", self.alias)).collect())
-            }
-        }
     }
 }
 

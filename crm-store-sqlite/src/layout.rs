@@ -5,7 +5,10 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use crm_core::store::{Collection, Field, FieldKind, Index, Placement};
+use crm_core::store::{
+    Collection, Field, FieldKind, Index, Placement,
+    plan::{Form, IndexColumn, index_columns},
+};
 
 use crate::{row::Shadow, statement::identifier};
 
@@ -112,22 +115,15 @@ impl Layout {
 
     /// The columns of an index in order, with their direction, the id last; nothing for an index over a list.
     pub(crate) fn index_columns(&self, index: &Index) -> Option<Vec<(String, bool)>> {
-        let mut columns = Vec::new();
-        if self.is_tenant() {
-            columns.push(("organization_id".to_owned(), false));
+        let columns = index_columns(self.collection, index)?;
+        if columns.iter().any(|column| column.field.kind == FieldKind::TextList) {
+            return None;
         }
-        for part in index.fields {
-            let field = self.collection.field(part.name)?;
-            if field.kind == FieldKind::TextList {
-                return None;
-            }
-            columns.extend(sort_columns(self.collection, field).into_iter().map(|name| (name, part.descending)));
-        }
-        if index.fields.last().is_none_or(|last| last.name != "id") {
-            let descending = index.fields.last().is_some_and(|last| last.descending);
-            columns.push(("id".to_owned(), descending));
-        }
-        Some(columns)
+        let name = |column: &IndexColumn| match column.form {
+            Form::Value => column.field.name.to_owned(),
+            Form::Folded => shadow_name(column.field),
+        };
+        Some(columns.iter().map(|column| (name(column), column.descending)).collect())
     }
 
     /// The name of a declared index, not quoted.
@@ -177,10 +173,9 @@ pub(crate) fn sort_columns(collection: &'static Collection, field: &Field) -> Ve
 
 /// What is kept beside the field.
 pub(crate) fn shadow(collection: &'static Collection, field: &Field) -> Option<Shadow> {
-    let searched = collection.search.contains(&field.name);
     match field.kind {
-        FieldKind::Text if field.folded || searched => Some(Shadow::Text),
-        FieldKind::TextList if searched => Some(Shadow::Elements),
+        FieldKind::Text if collection.keeps_folded(field) => Some(Shadow::Text),
+        FieldKind::TextList if collection.keeps_folded(field) => Some(Shadow::Elements),
         FieldKind::Json if field.custom => Some(Shadow::Members),
         _ => None,
     }

@@ -82,7 +82,7 @@ pub(crate) fn statements(
     let layout = store.layouts.of(collection);
     let mut rows = Rows::new(&store.layouts, &layout, organization, &query.filter);
     rows.literal_organization |= layout.is_tenant() && query.sort.iter().any(|sort| sort.field.key.is_some());
-    let plan = Plan::new(&rows, query, |field| store.custom_index(collection, organization, field))?;
+    let plan = Plan::new(&rows, query, |field| store.custom_index(collection, organization, field));
     let mut statements = Vec::with_capacity(plan.blocks());
     for block in 0..plan.blocks() {
         let mut statement = Statement::new("SELECT ");
@@ -90,7 +90,7 @@ pub(crate) fn statements(
         plan.push_block(&mut statement, &rows, block)?;
         statements.push(statement);
     }
-    Ok((statements, plan.slow))
+    Ok((statements, plan.is_slow()))
 }
 
 pub(crate) async fn find(

@@ -3,7 +3,7 @@
 use crm_core::store::{Field, FieldKind, Money};
 
 use crate::{
-    layout::{ElementColumn, ElementTable, Layout, sort_columns},
+    layout::{ElementColumn, ElementTable, Layout},
     statement::{identifier, literal},
 };
 
@@ -279,9 +279,4 @@ pub(crate) fn custom_index(layout: &Layout, name: &str, organization: uuid::Uuid
 /// The statement that tells what is in the schema under the name: its kind and the statement that made it.
 pub(crate) fn existing(name: &str) -> String {
     format!("SELECT type, sql FROM sqlite_schema WHERE name = {}", literal(name))
-}
-
-/// The columns by which an order over a declared field runs, quoted.
-pub(crate) fn order_columns(layout: &Layout, field: &Field) -> Vec<String> {
-    sort_columns(layout.collection, field).iter().map(|name| identifier(name)).collect()
 }

@@ -42,11 +42,6 @@ pub(crate) fn push_terms(statement: &mut Statement, layout: &Layout, alias: &str
     statement.push(")");
 }
 
-/// Whether some term is long enough to be found by its trigrams.
-pub(crate) fn has_trigrams(terms: &[String]) -> bool {
-    terms.iter().any(|term| fold(term).chars().nth(2).is_some())
-}
-
 /// Writes that the folded term is in one of the fields, or in one element of a list.
 fn push_verification(statement: &mut Statement, layout: &Layout, alias: &str, term: &str) {
     let fields = layout.collection.search.iter().filter_map(|name| layout.collection.field(name));

@@ -107,7 +107,7 @@ impl Program {
         let layout = layouts.of(collection);
         let query = Query::new(filter.clone(), limit).sorted(sort.to_vec());
         let inner = Rows { alias: "c", ..Rows::new(layouts, &layout, organization, filter) };
-        let plan = Plan::new(&inner, &query, |_| None)?;
+        let plan = Plan::new(&inner, &query, |_| None);
         let assignments: Vec<Assignment> =
             set.iter().map(|(position, value)| Assignment::Set(*position, value.clone())).collect();
         let mut section = Section::default();

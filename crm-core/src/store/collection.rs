@@ -94,4 +94,14 @@ impl Collection {
     pub fn field(&self, name: &str) -> Option<&'static Field> {
         self.fields.iter().find(|field| field.name == name)
     }
+
+    /// Whether the folded form of the field is kept: a text that is declared so, or a text or list that is searched.
+    #[must_use]
+    pub fn keeps_folded(&self, field: &Field) -> bool {
+        match field.kind {
+            FieldKind::Text => field.folded || self.search.contains(&field.name),
+            FieldKind::TextList => self.search.contains(&field.name),
+            _ => false,
+        }
+    }
 }

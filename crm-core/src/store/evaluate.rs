@@ -10,7 +10,7 @@ mod assign;
 mod check;
 mod compare;
 #[cfg(test)]
-mod example;
+pub(super) mod example;
 mod filter;
 mod member;
 mod order;

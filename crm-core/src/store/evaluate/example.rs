@@ -12,7 +12,7 @@ const fn field(name: &'static str, kind: FieldKind, optional: bool) -> Field {
     Field { name, kind, optional, folded: matches!(kind, FieldKind::Text), custom: matches!(kind, FieldKind::Json) }
 }
 
-pub(super) static EXAMPLE: Collection = Collection {
+pub(in crate::store) static EXAMPLE: Collection = Collection {
     name: "example",
     placement: Placement::Tenant,
     fields: &[
@@ -35,17 +35,17 @@ pub(super) static EXAMPLE: Collection = Collection {
     search: &["name", "labels"],
 };
 
-pub(super) const COUNT: usize = 5;
-pub(super) const RATIO: usize = 6;
-pub(super) const PRICE: usize = 7;
-pub(super) const NAME: usize = 8;
-pub(super) const SEEN_AT: usize = 9;
-pub(super) const LABELS: usize = 10;
-pub(super) const PARENT_ID: usize = 11;
-pub(super) const FIELDS: usize = 12;
+pub(in crate::store) const COUNT: usize = 5;
+pub(in crate::store) const RATIO: usize = 6;
+pub(in crate::store) const PRICE: usize = 7;
+pub(in crate::store) const NAME: usize = 8;
+pub(in crate::store) const SEEN_AT: usize = 9;
+pub(in crate::store) const LABELS: usize = 10;
+pub(in crate::store) const PARENT_ID: usize = 11;
+pub(in crate::store) const FIELDS: usize = 12;
 
 /// A row in which only these fields are there.
-pub(super) fn row(id: u128, present: impl IntoIterator<Item = (usize, Value)>) -> Row {
+pub(in crate::store) fn row(id: u128, present: impl IntoIterator<Item = (usize, Value)>) -> Row {
     let now = Value::Timestamp(Timestamp::default());
     let mut row =
         Row(vec![Value::Id(Uuid::from_u128(id)), Value::Id(Uuid::nil()), Value::Integer(1), now.clone(), now]);
@@ -56,26 +56,26 @@ pub(super) fn row(id: u128, present: impl IntoIterator<Item = (usize, Value)>) -
     row
 }
 
-pub(super) fn declared(position: usize) -> FieldRef {
+pub(in crate::store) fn declared(position: usize) -> FieldRef {
     FieldRef::declared(EXAMPLE.fields[position].name, EXAMPLE.fields[position].kind)
 }
 
-pub(super) fn text(text: &str) -> Value {
+pub(in crate::store) fn text(text: &str) -> Value {
     Value::Text(text.to_owned())
 }
 
-pub(super) fn list(elements: &[&str]) -> Value {
+pub(in crate::store) fn list(elements: &[&str]) -> Value {
     Value::TextList(elements.iter().map(|element| (*element).to_owned()).collect())
 }
 
-pub(super) fn money(ten_thousandths: i64) -> Value {
+pub(in crate::store) fn money(ten_thousandths: i64) -> Value {
     Value::Money(Money::from_ten_thousandths(ten_thousandths).unwrap())
 }
 
-pub(super) fn json(json: &str) -> Value {
+pub(in crate::store) fn json(json: &str) -> Value {
     Value::Json(Json::from_trusted(json))
 }
 
-pub(super) fn instant(milliseconds: i64) -> Value {
+pub(in crate::store) fn instant(milliseconds: i64) -> Value {
     Value::Timestamp(Timestamp::from_milliseconds(milliseconds).unwrap())
 }
