@@ -3,6 +3,7 @@
 //! Defaults < `crm.toml` or `config.local.json` (or `CONFIG_FILE`) < `.env`, outside production < the environment.
 
 pub mod catalog;
+mod database;
 mod parse;
 pub(crate) mod secrets;
 mod source;
@@ -21,7 +22,7 @@ use std::{
 use crm_core::{account::RegistrationMode, id::OrganizationId, limit::Policy, port::Random, secret::Secret};
 use ipnet::IpNet;
 
-pub use self::source::Source;
+pub use self::{database::Database, source::Source};
 use self::{
     catalog::{Effect, SETTINGS},
     source::{Given, Values},
@@ -32,8 +33,8 @@ use crate::options::Origins;
 const ANONYMOUS_POLICIES: [&str; 4] = ["anonymous", "anonymous-2", "anonymous-3", "anonymous-4"];
 const MILLISECOND: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
-/// The engines of this version, for people.
-const ENGINES: &str = "sqlite:PATH";
+/// More connections than this to one database are a mistake.
+const MOST_CONNECTIONS: usize = 1000;
 
 /// Where the server runs.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -70,8 +71,10 @@ pub struct Settings {
     pub base_url: Option<String>,
     /// Origins that may call from a browser.
     pub allowed_origins: Origins,
-    /// The file of the SQLite database.
-    pub database: PathBuf,
+    /// The database.
+    pub database: Database,
+    /// How many connections to it there are at most; nothing for the store's own choice.
+    pub database_pool: Option<usize>,
     /// Signs access tokens.
     pub jwt_secret: Secret<String>,
     /// An Ed25519 key, as PEM, that signs access tokens instead.
@@ -210,12 +213,13 @@ impl Settings {
         }
     }
 
-    /// Makes the folders of the database, for this user alone, where they are not there.
+    /// Makes the folder of a database in a file, for this user alone, where it is not there.
     ///
     /// # Errors
     /// A sentence where that cannot be.
     pub fn create_folders(&self) -> Result<(), String> {
-        match self.database.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        let Database::Sqlite(file) = &self.database else { return Ok(()) };
+        match file.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             Some(folder) => secrets::create_folder(folder),
             None => Ok(()),
         }
@@ -339,7 +343,10 @@ impl Reader<'_> {
                 .read("PORT", 4000, |text| text.parse().map_err(|_| "must be a port between 0 and 65535".to_owned())),
             base_url,
             allowed_origins,
-            database,
+            database_pool: self.read("DATABASE_POOL_SIZE", None, |text| {
+                let connections = text.parse().ok().filter(|connections| (1..=MOST_CONNECTIONS).contains(connections));
+                connections.map(Some).ok_or_else(|| format!("must be a number of connections, 1 to {MOST_CONNECTIONS}"))
+            }),
             access_lifetime,
             refresh_lifetime,
             anonymous_limits,
@@ -378,7 +385,8 @@ impl Reader<'_> {
             development_tokens: environment == Environment::Development && self.given("GOOGLE_CLIENT_ID").is_none(),
             log_level,
             log_format,
-            shown: self.shown(),
+            shown: self.shown(&database),
+            database,
             jwt_key,
             service_key,
             // Replaced below where none was given.
@@ -462,25 +470,19 @@ impl Reader<'_> {
         origins
     }
 
-    fn database(&mut self, folder: &Path, data_dir: &Path) -> PathBuf {
-        if self.given("MONGODB_URI").is_some() {
-            self.wrong("MONGODB_URI", format!("MongoDB is not built into this version; DATABASE_URL takes {ENGINES}"));
-        }
-        self.read("DATABASE_URL", data_dir.join("crm.db"), |text| {
-            let scheme = text.split_once(':').map(|(scheme, _)| scheme);
-            match scheme {
-                Some("sqlite") => parse::sqlite_path(text).map(|path| folder.join(path)),
-                Some("postgres" | "postgresql" | "mongodb" | "mongodb+srv") => {
-                    Err(format!("this engine is not built into this version; known is {ENGINES}"))
-                }
-                // The text itself is not shown: it may hold a password.
-                _ => Err(format!("names no engine that is known; known is {ENGINES}")),
+    fn database(&mut self, folder: &Path, data_dir: &Path) -> Database {
+        let only_mongo = self.given("DATABASE_URL").is_some_and(|given| given.name.starts_with("MONGO"));
+        self.read("DATABASE_URL", Database::Sqlite(data_dir.join("crm.db")), |text| {
+            match Database::parse(text, folder)? {
+                database @ Database::Mongo(_) => Ok(database),
+                _ if only_mongo => Err("must begin with mongodb:// or mongodb+srv://".to_owned()),
+                database => Ok(database),
             }
         })
     }
 
     /// What was given and what holds instead, for people.
-    fn shown(&self) -> Vec<Shown> {
+    fn shown(&self, database: &Database) -> Vec<Shown> {
         let mut shown: Vec<Shown> = Vec::new();
         for setting in SETTINGS {
             let given = self.given(setting.name);
@@ -490,6 +492,7 @@ impl Reader<'_> {
             shown.push(Shown {
                 name: given.map_or(setting.name, |given| &given.name).to_owned(),
                 value: match given {
+                    Some(_) if setting.name == "DATABASE_URL" => database.to_string(),
                     Some(_) if setting.secret => "(set, not shown)".to_owned(),
                     Some(given) => given.text.clone(),
                     None => setting.default.to_owned(),

@@ -5,9 +5,9 @@ use crm_core::{
     account::{AccountSettings, SigningKey, SigningKeys},
     crm::collections,
     secret::EncryptionKeys,
-    store::SharedStore,
+    store::{SharedStore, StoreError, StoreResult},
 };
-use crm_http::{RouterOptions, settings::Settings};
+use crm_http::{RouterOptions, settings::{Database, Settings}};
 use crm_store_sqlite::SqliteStore;
 use tokio_util::sync::CancellationToken;
 
@@ -25,26 +25,25 @@ pub(super) fn runtime(settings: &Settings) -> Result<tokio::runtime::Runtime, Fa
 /// The store of the settings, brought to this version.
 pub(super) async fn store(settings: &Settings) -> Result<SharedStore, Failure> {
     settings.create_folders()?;
-    let store = SqliteStore::open(&settings.database).await.map_err(|error| open_failure(settings, &error))?;
     let bar = progress::Bar::new();
-    let migrated = store.migrate_shown(&bar).await;
+    let opened = async {
+        let store = open(settings).await?;
+        store.migrate(collections(), &|step, done, all| bar.show(step, done, all)).await?;
+        Ok::<_, StoreError>(store)
+    };
+    let opened = opened.await;
     bar.finish();
-    migrated.map_err(|error| open_failure(settings, &error))?;
-    Ok(Arc::new(store))
+    opened.map_err(|error| format!("the database {} cannot be used: {error}", settings.database).into())
 }
 
-fn open_failure(settings: &Settings, error: &dyn std::fmt::Display) -> Failure {
-    format!("the database {} cannot be used: {error}", settings.database.display()).into()
-}
-
-trait MigrateShown {
-    async fn migrate_shown(&self, bar: &progress::Bar) -> crm_core::store::StoreResult<()>;
-}
-
-impl<S: crm_core::store::Store> MigrateShown for S {
-    async fn migrate_shown(&self, bar: &progress::Bar) -> crm_core::store::StoreResult<()> {
-        self.migrate(collections(), &|step, done, all| bar.show(step, done, all)).await
-    }
+/// The one place that knows which engines there are.
+async fn open(settings: &Settings) -> StoreResult<SharedStore> {
+    Ok(match &settings.database {
+        Database::Sqlite(path) => Arc::new(SqliteStore::open(path).await?),
+        Database::Postgres(_) | Database::Mongo(_) => {
+            return Err(StoreError::Unusable("its engine is not built into this version".to_owned()));
+        }
+    })
 }
 
 /// The CRM of the settings over a store.

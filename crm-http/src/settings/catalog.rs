@@ -66,9 +66,10 @@ pub const SETTINGS: &[Setting] = &[
         "Origins that may call from a browser, separated by commas; * for any, without cookies.",
     )
     .also(&["CORS_ORIGIN"]),
-    now("DATABASE_URL", "sqlite in DATA_DIR", "sqlite:PATH. Other engines come with later versions.").secret(),
-    now("MONGODB_URI", "none", "Refused in this version: its engine is not built in.").also(&["MONGO_URI"]).secret(),
-    later("MONGODB_POOL_SIZE", "Connections to MongoDB."),
+    now("DATABASE_URL", "sqlite in DATA_DIR", "sqlite:PATH, postgres://… or mongodb://… picks the store.")
+        .also(&["MONGODB_URI", "MONGO_URI"])
+        .secret(),
+    now("DATABASE_POOL_SIZE", "the store's own", "Connections to the database.").also(&["MONGODB_POOL_SIZE"]),
     later("REDIS_URL", "Sessions, limits, cache and sockets across processes.").secret(),
     later("REDIS_PASSWORD", "Its password.").secret(),
     later("RABBITMQ_URL", "The queue.").secret(),

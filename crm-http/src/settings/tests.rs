@@ -24,7 +24,7 @@ fn nothing_given_is_enough() {
     let folder = tempfile::tempdir().unwrap();
     let settings = read(folder.path(), &[("PATH", "/bin"), ("HOME", "/"), ("HOSTNAME", "x"), ("LANG", "C")]).unwrap();
     assert_eq!((settings.host.as_str(), settings.port), ("127.0.0.1", 4000));
-    assert_eq!(settings.database, folder.path().join("crm-data/crm.db"));
+    assert_eq!(settings.database.to_string(), folder.path().join("crm-data/crm.db").display().to_string());
     assert_eq!(settings.registration, RegistrationMode::Open);
     assert!(settings.development_tokens && !settings.is_https());
     assert_eq!(settings.anonymous_limits.len(), 2);
@@ -76,8 +76,9 @@ fn every_wrong_setting_is_named() {
         ("ALLOWED_ORIGINS", "https://a.example/path"),
         ("CORS_ORIGIN", "rubbish"),
         ("DATABASE_URL", "oracle:thin"),
-        ("DATABASE_URL", "postgres://localhost/crm"),
-        ("MONGO_URI", "mongodb://localhost"),
+        ("DATABASE_URL", "postgres:crm"),
+        ("MONGO_URI", "postgres://localhost/crm"),
+        ("MONGODB_POOL_SIZE", "0"),
         ("JWT_EXPIRES_IN", "soon"),
         ("JWT_KEY_FILE", "nowhere.pem"),
         ("SHUTDOWN_TIMEOUT", "-1"),
@@ -95,7 +96,8 @@ fn every_wrong_setting_is_named() {
         assert_eq!(wrong(&[(name, value)]), [name], "{name}={value}");
     }
     let error = of(&[("DATABASE_URL", "oracle://scott:tiger@x")]).unwrap_err().to_string();
-    assert!(error.contains("sqlite:") && !error.contains("tiger"), "{error}");
+    assert!(["sqlite:", "postgres:", "mongodb:"].iter().all(|scheme| error.contains(scheme)), "{error}");
+    assert!(!error.contains("tiger"), "{error}");
 }
 
 #[test]
@@ -169,6 +171,23 @@ fn secrets_are_never_shown() {
 }
 
 #[test]
+fn the_password_of_a_database_is_never_shown() {
+    for (name, url) in [
+        ("DATABASE_URL", "postgres://crm:hunter2@db.example/crm"),
+        ("MONGODB_URI", "mongodb://crm:hunter2@db.example/crm"),
+        ("MONGO_URI", "mongodb+srv://crm:hunter2@db.example/crm"),
+    ] {
+        let settings = of(&[(name, url), ("MONGODB_POOL_SIZE", "7")]).unwrap();
+        assert!(settings.database.to_string().ends_with("://db.example/crm"), "{}", settings.database);
+        assert_eq!(settings.database_pool, Some(7));
+        let shown = settings.shown.iter().find(|shown| shown.name == name).unwrap();
+        assert_eq!(shown.value, settings.database.to_string());
+        assert!(!format!("{settings:?}").contains("hunter2"), "{name}");
+    }
+    assert_eq!(wrong(&[("DATABASE_URL", "postgres://a/crm"), ("MONGODB_URI", "mongodb://a/crm")]).len(), 1);
+}
+
+#[test]
 fn names_are_known_once() {
     let mut names: Vec<&str> = SETTINGS
         .iter()
@@ -183,7 +202,7 @@ fn names_are_known_once() {
 #[test]
 fn every_setting_is_documented() {
     let manual = include_str!("../../../docs/configuration.md");
-    for setting in SETTINGS.iter().filter(|setting| setting.effect == Effect::Now && setting.name != "MONGODB_URI") {
+    for setting in SETTINGS.iter().filter(|setting| setting.effect == Effect::Now) {
         for name in std::iter::once(&setting.name).chain(setting.aliases) {
             assert!(manual.contains(&format!("`{name}`")), "{name} is not in docs/configuration.md");
         }
