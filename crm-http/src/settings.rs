@@ -22,11 +22,11 @@ use std::{
 use crm_core::{account::RegistrationMode, id::OrganizationId, limit::Policy, port::Random, secret::Secret};
 use ipnet::IpNet;
 
-pub use self::{database::Database, source::Source};
 use self::{
     catalog::{Effect, SETTINGS},
     source::{Given, Values},
 };
+pub use self::{database::Database, source::Source};
 use crate::options::Origins;
 
 /// The names of the limits of anonymous requests, as clients see them.

@@ -1,4 +1,7 @@
-use std::{path::PathBuf, process::Command};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use tempfile::TempDir;
 
@@ -60,7 +63,7 @@ impl Mongo {
         command.extend([program.display().to_string(), "--port".to_owned(), port.to_string(), "--dbpath".to_owned()]);
         command.push(folder.display().to_string());
         command.extend(["--bind_ip", "127.0.0.1", "--replSet", REPLICA_SET].map(str::to_owned));
-        let server = Supervised::start(&folder, port, "TERM", &command)?;
+        let server = Supervised::start(&folder, port, "TERM", &command, || true)?;
         initiate(port);
         let url = format!("mongodb://127.0.0.1:{port}/?replicaSet={REPLICA_SET}&directConnection=true");
         Ok(Self { server: Some(server), start: Some(Start { folder, port, command }), url })
@@ -73,6 +76,12 @@ impl Mongo {
             Some((host, options)) => format!("{host}/{database}?{options}"),
             None => format!("{}/{database}", self.url.trim_end_matches('/')),
         }
+    }
+
+    /// Where the data is, until the server ends, where it is ours.
+    #[must_use]
+    pub fn folder(&self) -> Option<&Path> {
+        self.start.as_ref().map(|start| start.folder.as_path())
     }
 
     /// Kills the server as a crash does (SIGKILL).
@@ -89,7 +98,7 @@ impl Mongo {
     /// [`NoServer`] where it does not come back.
     pub fn start_again(&mut self) -> Result<(), NoServer> {
         let start = self.start.as_ref().ok_or_else(|| NoServer("the server is not ours".to_owned()))?;
-        self.server = Some(Supervised::start(&start.folder, start.port, "TERM", &start.command)?);
+        self.server = Some(Supervised::start(&start.folder, start.port, "TERM", &start.command, || true)?);
         Ok(())
     }
 }

@@ -58,7 +58,7 @@ impl Postgres {
             set("full_page_writes=off");
         }
         settings.iter().for_each(|setting| set(setting));
-        let server = Supervised::start(&folder, port, "INT", &command)?;
+        let server = Supervised::start(&folder, port, "INT", &command, || is_ready(&folder))?;
         Ok(Self { server: Some(server), folder, port, command })
     }
 
@@ -66,6 +66,27 @@ impl Postgres {
     #[must_use]
     pub fn url(&self, database: &str) -> String {
         format!("postgres://{SUPERUSER}@127.0.0.1:{}/{database}", self.port)
+    }
+
+    /// Makes a database of that name, by PostgreSQL's own means.
+    ///
+    /// # Errors
+    /// [`NoServer`] where there is one already.
+    pub fn create_database(&self, name: &str) -> Result<(), NoServer> {
+        let made = Command::new(programs()?.join("createdb"))
+            .args(["--host=127.0.0.1", "--username", SUPERUSER, "--port", &self.port.to_string(), name])
+            .output()?;
+        if made.status.success() {
+            Ok(())
+        } else {
+            Err(NoServer(String::from_utf8_lossy(&made.stderr).trim().to_owned()))
+        }
+    }
+
+    /// Where the data is, until the server ends.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// The port on the loopback address.
@@ -87,9 +108,16 @@ impl Postgres {
     /// # Errors
     /// [`NoServer`] where it does not come back.
     pub fn start_again(&mut self) -> Result<(), NoServer> {
-        self.server = Some(Supervised::start(&self.folder, self.port, "INT", &self.command)?);
+        self.server =
+            Some(Supervised::start(&self.folder, self.port, "INT", &self.command, || is_ready(&self.folder))?);
         Ok(())
     }
+}
+
+/// Whether the server has recovered and takes connections: it says so in the last line of its own file.
+fn is_ready(folder: &Path) -> bool {
+    fs::read_to_string(folder.join("data/postmaster.pid"))
+        .is_ok_and(|text| text.lines().last().is_some_and(|state| state.trim() == "ready"))
 }
 
 /// The folder with `initdb` and `postgres`: Debian's newest, else the one on the `PATH`.

@@ -38,9 +38,15 @@ pub(crate) struct Supervised {
 }
 
 impl Supervised {
-    /// Runs the command and waits until somebody listens on the port. Its output goes to `server.log` in the folder,
+    /// Runs the command and waits until somebody listens on the port and it is `ready`. Its output goes to `server.log` in the folder,
     /// which is removed when the server has ended, unless a file named `keep` is in it.
-    pub(crate) fn start(folder: &Path, port: u16, signal: &str, command: &[String]) -> Result<Self, NoServer> {
+    pub(crate) fn start(
+        folder: &Path,
+        port: u16,
+        signal: &str,
+        command: &[String],
+        ready: impl Fn() -> bool,
+    ) -> Result<Self, NoServer> {
         let _ = fs::remove_file(folder.join("keep"));
         let log = fs::File::options().create(true).append(true).open(folder.join("server.log"))?;
         let shell = Command::new("sh")
@@ -56,7 +62,7 @@ impl Supervised {
             .spawn()?;
         let mut started = Self { shell, folder: folder.to_owned(), port };
         let deadline = Instant::now() + Duration::from_secs(180);
-        while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
+        while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() || !ready() {
             let ended = started.shell.try_wait()?.is_some();
             if ended || Instant::now() > deadline {
                 return Err(NoServer(format!(
@@ -74,8 +80,14 @@ impl Supervised {
     pub(crate) fn kill(mut self) -> Result<(), NoServer> {
         fs::write(self.folder.join("keep"), "")?;
         let server = fs::read_to_string(self.folder.join("server.pid"))?;
-        Command::new("kill").args(["-KILL", server.trim()]).status()?;
+        let server = server.trim();
+        // Processes of the server end a moment after it, and until then it refuses to start again.
+        let processes: Vec<String> = std::iter::once(server.to_owned()).chain(children(server)).collect();
+        Command::new("kill").arg("-KILL").args(&processes).stderr(Stdio::null()).status()?;
         self.shell.wait()?;
+        while processes.iter().any(|process| parent(process).is_some()) {
+            thread::sleep(Duration::from_millis(5));
+        }
         while TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_ok() {
             thread::sleep(Duration::from_millis(20));
         }
@@ -88,6 +100,26 @@ impl Drop for Supervised {
         drop(self.shell.stdin.take());
         let _ = self.shell.wait();
     }
+}
+
+/// The processes that a process has started, where the system tells.
+fn children(process: &str) -> Vec<String> {
+    fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|other| parent(other).is_some_and(|parent| parent == process))
+        .collect()
+}
+
+/// Who has started a process, while it runs.
+fn parent(process: &str) -> Option<String> {
+    let line = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    // The name, in parentheses, may hold spaces.
+    let mut fields = line.rsplit_once(')')?.1.split_whitespace();
+    let state = fields.next()?;
+    fields.next().filter(|_| !matches!(state, "Z" | "X")).map(str::to_owned)
 }
 
 /// A port that nobody listens on.

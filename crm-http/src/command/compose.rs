@@ -7,7 +7,10 @@ use crm_core::{
     secret::EncryptionKeys,
     store::{SharedStore, StoreError, StoreResult},
 };
-use crm_http::{RouterOptions, settings::{Database, Settings}};
+use crm_http::{
+    RouterOptions,
+    settings::{Database, Settings},
+};
 use crm_store_sqlite::SqliteStore;
 use tokio_util::sync::CancellationToken;
 
