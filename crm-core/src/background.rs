@@ -1,4 +1,4 @@
-//! Work that goes on beside requests: sealing the audit trail, handing on events, cleaning up.
+//! Work that goes on beside requests: sealing the audit trail, handing on events, running jobs, cleaning up.
 //!
 //! Any number of processes may run it; leases see to it that one at a time does each piece.
 
@@ -20,7 +20,7 @@ use crate::{
     event::relay,
     field,
     id::new_uuid,
-    lease,
+    job, lease,
     store::{Filter, Query, Scope},
     tenancy::Organization,
 };
@@ -37,6 +37,8 @@ const CLEANING: Duration = Duration::from_secs(600);
 const BIN: Duration = Duration::from_secs(30 * 24 * 3600);
 /// The longest wait after failures.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// How long a job that has ended can be looked at.
+const ENDED_JOBS: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// Runs the background work until `stop` resolves, then finishes the step in hand.
 pub async fn run(crm: Crm, stop: impl Future<Output = ()> + Send) {
@@ -46,11 +48,15 @@ pub async fn run(crm: Crm, stop: impl Future<Output = ()> + Send) {
     let publish = repeat(&crm, holder, stopped.clone(), Publish);
     let fields = repeat(&crm, holder, stopped.clone(), FinishFields);
     let clean = clean_regularly(&crm, holder, stopped.clone());
+    let mut told = stopped.clone();
+    let jobs = job::runner::run(crm.clone(), async move {
+        let _ = told.wait_for(|stopped| *stopped).await;
+    });
     let stop = async {
         stop.await;
         let _ = stopper.send(true);
     };
-    tokio::join!(seal, publish, fields, clean, stop);
+    tokio::join!(seal, publish, fields, clean, jobs, stop);
 }
 
 /// A piece of work that is done again and again.
@@ -183,13 +189,14 @@ async fn clean(crm: &Crm, holder: Uuid) -> Result<()> {
     Ok(())
 }
 
-/// Removes what has been kept long enough: old events, ended sessions, customers 30 days in the bin.
+/// Removes what has been kept long enough: old events, ended sessions and jobs, customers 30 days in the bin.
 ///
 /// # Errors
 /// Those of the store.
 pub async fn clean_now(crm: &Crm) -> Result<()> {
     relay::remove_old(crm).await?;
     crm.accounts().remove_ended_sessions().await?;
+    crm.jobs().remove_ended(crm.now().minus(ENDED_JOBS)).await?;
     let due = crm.now().minus(BIN);
     let all = Query::new(Filter::ALL, 0);
     let mut organizations = std::pin::pin!(crm.repo::<Organization>().stream(Scope::Installation, all));

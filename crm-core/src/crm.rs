@@ -13,9 +13,10 @@ use crate::{
     event::Event,
     field::{CustomField, FieldSets, Fields, UniqueValue},
     id::{RecordId, new_uuid},
+    job::{Job, JobHandler, JobHandlers, RunningJobs},
     lease::Lease,
     list::CursorKey,
-    port::{Clock, EventSink, OperatingSystemRandom, Random, SystemClock},
+    port::{Clock, EventSink, InProcessJobSignal, JobSignal, OperatingSystemRandom, Random, SystemClock},
     record::Record,
     repo::Repo,
     store::{Collection, SharedStore, Store},
@@ -43,6 +44,10 @@ struct Inner {
     field_sets: FieldSets,
     accounts: AccountState,
     organizations: OrganizationCache,
+    job_handlers: JobHandlers,
+    job_signal: Arc<dyn JobSignal>,
+    job_workers: usize,
+    running_jobs: RunningJobs,
 }
 
 impl fmt::Debug for Crm {
@@ -59,6 +64,9 @@ pub struct CrmBuilder {
     random: Arc<dyn Random>,
     event_sinks: Vec<Arc<dyn EventSink>>,
     accounts: Option<AccountSettings>,
+    job_handlers: JobHandlers,
+    job_signal: Arc<dyn JobSignal>,
+    job_workers: usize,
 }
 
 impl fmt::Debug for CrmBuilder {
@@ -97,10 +105,31 @@ impl CrmBuilder {
         self
     }
 
+    /// With somebody who does jobs of one more kind.
+    #[must_use]
+    pub fn job_handler(mut self, handler: impl JobHandler) -> Self {
+        self.job_handlers.add(Arc::new(handler));
+        self
+    }
+
+    /// With another way to tell runners that a job is due than inside of the process.
+    #[must_use]
+    pub fn job_signal(mut self, signal: impl JobSignal) -> Self {
+        self.job_signal = Arc::new(signal);
+        self
+    }
+
+    /// With at most so many jobs at once in this process, at least one.
+    #[must_use]
+    pub fn job_workers(mut self, workers: usize) -> Self {
+        self.job_workers = workers.max(1);
+        self
+    }
+
     /// The CRM.
     #[must_use]
     pub fn build(self) -> Crm {
-        let Self { store, clock, random, event_sinks, accounts } = self;
+        let Self { store, clock, random, event_sinks, accounts, job_handlers, job_signal, job_workers } = self;
         let settings = accounts.unwrap_or_else(|| AccountSettings::ephemeral(random.as_ref()));
         let cursor_key = CursorKey::new(settings.encryption_keys.derive("list cursors"));
         let accounts = AccountState::new(settings, random.as_ref());
@@ -118,6 +147,10 @@ impl CrmBuilder {
                 field_sets: FieldSets::default(),
                 accounts,
                 organizations: OrganizationCache::new(),
+                job_handlers,
+                job_signal,
+                job_workers,
+                running_jobs: RunningJobs::default(),
             }),
         }
     }
@@ -133,6 +166,9 @@ impl Crm {
             random: Arc::new(OperatingSystemRandom),
             event_sinks: Vec::new(),
             accounts: None,
+            job_handlers: JobHandlers::default(),
+            job_signal: Arc::new(InProcessJobSignal::default()),
+            job_workers: std::thread::available_parallelism().map_or(2, |cores| cores.get().max(2)),
         }
     }
 
@@ -239,6 +275,26 @@ impl Crm {
         &self.inner.organizations
     }
 
+    /// Who does jobs of which kind.
+    pub(crate) fn job_handlers(&self) -> &JobHandlers {
+        &self.inner.job_handlers
+    }
+
+    /// Who is told that a job is due.
+    pub(crate) fn job_signal(&self) -> &dyn JobSignal {
+        self.inner.job_signal.as_ref()
+    }
+
+    /// So many jobs run at once in this process.
+    pub(crate) fn job_workers(&self) -> usize {
+        self.inner.job_workers
+    }
+
+    /// The jobs that run in this process.
+    pub(crate) fn running_jobs(&self) -> &RunningJobs {
+        &self.inner.running_jobs
+    }
+
     /// Where events go.
     #[must_use]
     pub fn event_sinks(&self) -> &[Arc<dyn EventSink>] {
@@ -308,6 +364,7 @@ pub const fn collections() -> &'static [&'static Collection] {
         ContactPoint::COLLECTION,
         CustomerGroup::COLLECTION,
         Note::COLLECTION,
+        Job::COLLECTION,
     ];
     COLLECTIONS
 }

@@ -17,6 +17,7 @@ pub mod event;
 pub mod field;
 pub mod id;
 pub mod input;
+pub mod job;
 pub mod lease;
 pub mod limit;
 pub mod list;

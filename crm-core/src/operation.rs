@@ -26,6 +26,7 @@ pub struct Operation<'a> {
     changes: Vec<Change>,
     entries: Vec<AuditEntry>,
     events: Vec<Event>,
+    has_jobs: bool,
 }
 
 impl<'a> Operation<'a> {
@@ -46,6 +47,7 @@ impl<'a> Operation<'a> {
             changes: Vec::new(),
             entries: Vec::new(),
             events: Vec::new(),
+            has_jobs: false,
         }
     }
 
@@ -128,6 +130,11 @@ impl<'a> Operation<'a> {
     /// Any other change.
     pub fn change(&mut self, change: Change) {
         self.changes.push(change);
+    }
+
+    /// Tells runners once it is committed that there is a job.
+    pub(crate) const fn tell_runners(&mut self) {
+        self.has_jobs = true;
     }
 
     /// Notes what was done: `before` and `after` hold what changed, secrets left out.
@@ -232,6 +239,9 @@ impl<'a> Operation<'a> {
         let mut outcomes = self.crm.store().commit(Scope::Organization(self.organization), self.changes).await?;
         outcomes.truncate(wanted);
         self.crm.hint_background(!entries.is_empty(), told);
+        if self.has_jobs {
+            self.crm.job_signal().due();
+        }
         Ok(outcomes)
     }
 }

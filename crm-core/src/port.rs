@@ -1,13 +1,15 @@
-//! Contracts of what lies outside: time, randomness, and where events go.
+//! Contracts of what lies outside: time, randomness, where events go, and who is told of work.
 //!
 //! An embedder may bring its own; the ones here are the defaults and the doubles for tests.
 
 mod clock;
 mod event_sink;
+mod job_signal;
 mod random;
 
 pub use self::{
     clock::{Clock, ManualClock, SystemClock},
     event_sink::EventSink,
+    job_signal::{InProcessJobSignal, JobSignal},
     random::{OperatingSystemRandom, Random, SeededRandom},
 };

@@ -34,6 +34,8 @@ const TAGS: &[(&str, &str)] = &[
     ("Groups", "Static groups of customers."),
     ("Tags", "Tags of customers."),
     ("Notes", "Internal notes on customers."),
+    ("Imports", "Customers from files."),
+    ("Jobs", "Long work, watched and cancelled."),
     ("Custom fields", "Fields that an organization adds to its records."),
     ("Operations", "Health and metrics."),
 ];

@@ -38,6 +38,7 @@ mod documentation;
 mod field;
 mod group;
 mod health;
+mod job;
 mod note;
 mod organization;
 pub(crate) mod parameters;
@@ -65,6 +66,7 @@ pub(crate) fn api() -> OpenApiRouter<AppState> {
         .merge(tag::routes())
         .merge(note::routes())
         .merge(field::routes())
+        .merge(job::routes())
 }
 
 /// The routes outside of it.

@@ -37,6 +37,8 @@ declare_permissions! {
     CUSTOMERS_DELETE = "customers:delete";
     /// Delete customers for good.
     CUSTOMERS_PURGE = "customers:purge";
+    /// Create and change customers from a file, and take an import back.
+    CUSTOMERS_IMPORT = "customers:import";
     /// Rename and merge tags.
     TAGS_WRITE = "tags:write";
     /// Read the declarations of custom fields.
@@ -61,6 +63,12 @@ declare_permissions! {
     API_KEYS_WRITE = "api-keys:write";
     /// Read and verify the audit trail.
     AUDIT_READ = "audit:read";
+    /// See the long work that one started.
+    JOBS_READ = "jobs:read";
+    /// Cancel the long work that one started.
+    JOBS_WRITE = "jobs:write";
+    /// See, and with jobs:write cancel, everybody's long work.
+    JOBS_MANAGE = "jobs:manage";
     /// Read and change the own profile, sessions and second factor.
     PROFILE_WRITE = "profile:write";
     /// Read and change the own customer record.

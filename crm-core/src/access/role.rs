@@ -73,8 +73,11 @@ impl Role {
             p::FIELDS_READ,
             p::TEAMS_READ,
             p::ORGANIZATION_READ,
+            p::JOBS_READ,
+            p::JOBS_WRITE,
         ]);
-        const WRITER: PermissionSet = PermissionSet::of(&[p::CUSTOMERS_WRITE, p::CUSTOMERS_DELETE]);
+        const WRITER: PermissionSet =
+            PermissionSet::of(&[p::CUSTOMERS_WRITE, p::CUSTOMERS_DELETE, p::CUSTOMERS_IMPORT]);
         match self {
             Self::SuperAdmin | Self::Admin => PermissionSet::every(),
             Self::TL => READER.union(WRITER).union(PermissionSet::of(&[p::TAGS_WRITE, p::USERS_READ, p::TEAMS_WRITE])),

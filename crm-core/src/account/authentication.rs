@@ -28,6 +28,9 @@ const SERVICE: PermissionSet = PermissionSet::of(&[
     p::CUSTOMERS_READ,
     p::CUSTOMERS_WRITE,
     p::CUSTOMERS_DELETE,
+    p::CUSTOMERS_IMPORT,
+    p::JOBS_READ,
+    p::JOBS_WRITE,
     p::TAGS_WRITE,
     p::FIELDS_READ,
     p::TEAMS_READ,
@@ -229,15 +232,43 @@ impl Accounts<'_> {
         if !self.crm.organizations().is_active(organization).await? {
             return Err(Error::NotFound("organization"));
         }
-        let principal = Principal {
-            actor: Actor::Service,
-            role: Role::Agent,
-            permissions: SERVICE,
-            visibility: Visibility::All,
-            ..Principal::system(organization)
-        };
+        let principal = service(organization);
         let stamp = self.state().revocations.stamp(organization.0, organization.0);
         Ok(Verified { principal, since: now, expires: None, stamp })
+    }
+
+    /// Somebody who acted before, with the rights that they have now: for work that goes on after the request.
+    ///
+    /// # Errors
+    /// [`Error::Forbidden`] with a sentence where they may no longer act in the organization; those of the store.
+    pub(crate) async fn principal_of(&self, actor: Actor, organization: OrganizationId) -> Result<Principal> {
+        let no_longer = |who: &str| Error::Forbidden(format!("{who} may no longer act in the organization."));
+        if actor != Actor::System && !self.crm.organizations().is_active(organization).await? {
+            return Err(no_longer("Nobody"));
+        }
+        match actor {
+            Actor::System => Ok(Principal::system(organization)),
+            Actor::Service => Ok(service(organization)),
+            Actor::ApiKey(id) => {
+                let key = self.crm.repo::<super::ApiKey>().get(Scope::Installation, super::ApiKeyId(id)).await?;
+                let stands = |key: &super::ApiKey| {
+                    key.meta.organization_id == organization
+                        && key.revoked_at.is_none()
+                        && !is_past(key.expires_at, self.crm.now())
+                };
+                key.filter(stands).map(|key| key.principal()).ok_or_else(|| no_longer("The API key that began this"))
+            }
+            Actor::User(id) => {
+                let login = self.crm.repo::<super::LoginRecord>().get(Scope::Installation, id).await?;
+                let home = login.map_or(organization, |login| login.meta.organization_id);
+                let user = self.crm.repo::<User>().get(Scope::Organization(home), id).await?;
+                let user = user.filter(User::can_act).ok_or_else(|| no_longer("Who began this"))?;
+                if home != organization && user.role != Role::SuperAdmin {
+                    return Err(no_longer("Who began this"));
+                }
+                Ok(Principal { organization, ..user.principal() })
+            }
+        }
     }
 
     async fn key_used(&self, key: &super::ApiKey, now: Timestamp) {
@@ -255,6 +286,17 @@ impl Accounts<'_> {
         if let Err(error) = self.crm.store().commit(scope, vec![change]).await {
             tracing::warn!(%error, "cannot note that an API key is in use");
         }
+    }
+}
+
+/// The installation's own key in an organization.
+fn service(organization: OrganizationId) -> Principal {
+    Principal {
+        actor: Actor::Service,
+        role: Role::Agent,
+        permissions: SERVICE,
+        visibility: Visibility::All,
+        ..Principal::system(organization)
     }
 }
 

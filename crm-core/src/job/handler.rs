@@ -1,0 +1,80 @@
+use std::{collections::HashMap, fmt, sync::Arc};
+
+use async_trait::async_trait;
+
+use super::{Job, JobContext};
+use crate::{error::Error, operation::Operation};
+
+/// Does the jobs of one kind.
+///
+/// A run may end anywhere, because the process died; the next one is given the same input. What a handler writes goes
+/// through [`JobContext::checkpoint`], in steps that leave a trace of how far it is, so that nothing is done twice.
+#[async_trait]
+pub trait JobHandler: Send + Sync + 'static {
+    /// Which jobs.
+    fn kind(&self) -> &'static str;
+
+    /// The newest version of the input that the handler understands. It understands every earlier one too.
+    fn version(&self) -> i64 {
+        1
+    }
+
+    /// How often a job is begun without getting any further before it fails.
+    fn max_attempts(&self) -> i64 {
+        5
+    }
+
+    /// Does the job, or what is left of it. Between steps it asks [`JobContext::interruption`], and ends with
+    /// [`JobOutcome::Interrupted`] where there is one.
+    ///
+    /// # Errors
+    /// [`JobFailure`]; whether the job is tried again depends on the error.
+    async fn run(&self, context: &JobContext) -> Result<JobOutcome, JobFailure>;
+
+    /// Adds to the commit that ends the job whatever else ends with it. `job` is as it is afterwards.
+    fn ended(&self, job: &Job, operation: &mut Operation<'_>) {
+        let _ = (job, operation);
+    }
+}
+
+/// How a run ended that did not fail.
+#[derive(Clone, Debug, PartialEq)]
+pub enum JobOutcome {
+    /// The job is done; this came of it.
+    Done(serde_json::Value),
+    /// The run was asked to stop, and did, with nothing half done.
+    Interrupted,
+}
+
+/// How a run failed.
+#[derive(Debug, thiserror::Error)]
+pub enum JobFailure {
+    /// The job is another run's now. Nothing was written, and nothing is to be.
+    #[error("the job is held by another run")]
+    Lost,
+    /// This went wrong. What may pass by itself is tried again.
+    #[error(transparent)]
+    Failed(#[from] Error),
+}
+
+/// The handlers that there are, by kind.
+#[derive(Clone, Default)]
+pub(crate) struct JobHandlers(HashMap<&'static str, Arc<dyn JobHandler>>);
+
+impl JobHandlers {
+    /// Adds a handler, or puts it in the place of the one for the same kind.
+    pub(crate) fn add(&mut self, handler: Arc<dyn JobHandler>) {
+        self.0.insert(handler.kind(), handler);
+    }
+
+    /// The handler of a kind.
+    pub(crate) fn of(&self, kind: &str) -> Option<&Arc<dyn JobHandler>> {
+        self.0.get(kind)
+    }
+}
+
+impl fmt::Debug for JobHandlers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
