@@ -228,6 +228,12 @@ impl From<StoreError> for Error {
             },
             StoreError::VersionConflict { found, .. } => Self::VersionConflict { found },
             StoreError::NotFound { .. } => Self::NotFound("record"),
+            StoreError::Unmet { .. } => {
+                Self::Conflict("What this needs was changed by somebody else meanwhile: read it again.".to_owned())
+            }
+            StoreError::OutOfRange { field, .. } => {
+                Self::invalid(field, "OUT_OF_RANGE", "would leave the range of what can be kept")
+            }
             StoreError::TooLarge(message) => Self::TooLarge(message),
             StoreError::Unavailable { message, retry_after } => Self::Unavailable { message, retry_after },
             other => Self::internal(other),
@@ -237,4 +243,22 @@ impl From<StoreError> for Error {
 
 fn fields_for_people(fields: &[String], key: &str) -> String {
     if fields.is_empty() { key.to_owned() } else { fields.join(" and ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_store_refuses_is_something_to_act_on() {
+        for (error, code) in [
+            (StoreError::Unmet { change: 1 }, "CONFLICT"),
+            (StoreError::OutOfRange { collection: "customers", field: "visits" }, "VALIDATION_ERROR"),
+            (StoreError::TooLarge("Too much.".to_owned()), "PAYLOAD_TOO_LARGE"),
+            (StoreError::Misuse("a fault of ours".to_owned()), "INTERNAL"),
+            (StoreError::Unusable("the database is from a newer program".to_owned()), "INTERNAL"),
+        ] {
+            assert_eq!(Error::from(error).code(), code);
+        }
+    }
 }

@@ -127,8 +127,15 @@ on_every_store! {
         for answer in [other.get(&path).await, other.put(&path, json!({"name": "X"})).await, other.delete(&path).await] {
             answer.refused(404, "NOT_FOUND");
         }
+        // Its customers stay, and nothing points to a team that is gone: not even what comes back from the bin.
+        let customer = shop.admin.post("/customers", json!({"name": "Ada", "team_id": team["id"]})).await.created();
+        let binned = shop.admin.post("/customers", json!({"name": "Bob", "team_id": team["id"]})).await.created();
+        shop.admin.delete(binned.to_string()).await.no_content();
         shop.admin.delete(&path).await.no_content();
         shop.admin.get("/teams").await.lists([]);
+        assert_eq!(shop.admin.get(customer.to_string()).await.ok()["team_id"], json!(null));
+        let restored = shop.admin.post(format!("{binned}/restore"), json!({})).await.ok();
+        assert_eq!(restored["team_id"], json!(null));
     }
 
     /// Changes that name no version are all made, however many come at once.

@@ -1,14 +1,14 @@
 //! Numbers and hashes audit entries after they were committed.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::{AuditEntry, chain};
 use crate::{
     crm::Crm,
-    error::Result,
+    error::{Error, Result},
     id::OrganizationId,
-    record::{CREATED_AT, Record as _},
-    store::{Change, Filter, Query, Scope, StoreError},
+    record::{CREATED_AT, ORGANIZATION_ID, Record as _},
+    store::{Aggregation, Change, Filter, Group, Query, Scope, StoreError, Value},
 };
 
 /// Entries sealed by one commit.
@@ -16,18 +16,56 @@ const BATCH: usize = 500;
 
 /// The end of each organization's chain, as last seen. Only a memory: the store is asked where it is empty or wrong.
 #[derive(Debug, Default)]
-pub struct Heads(HashMap<OrganizationId, (i64, String)>);
+pub struct Heads {
+    ends: HashMap<OrganizationId, (i64, String)>,
+    /// Organizations of which it was told already that their entries cannot be read.
+    damaged: HashSet<OrganizationId>,
+}
 
 /// Seals a batch of entries, over all organizations. Answers whether more wait.
 ///
 /// Entries are taken by their state, not by their place in time, so one whose commit came late is not skipped. Two
-/// sealers at once do no harm: the sequence is a unique key, and the one that is late starts over.
+/// sealers at once do no harm: the sequence is a unique key, and the one that is late starts over. An entry that cannot
+/// be read holds back its own organization only.
 ///
 /// # Errors
 /// Those of the store.
 pub async fn seal_pending(crm: &Crm, heads: &mut Heads) -> Result<bool> {
-    let query = Query::new(AuditEntry::sealed.equals(false), BATCH).sorted(vec![CREATED_AT.ascending()]);
-    let found = crm.repo::<AuditEntry>().find(Scope::Installation, &query).await?;
+    match seal_batch(crm, heads, Scope::Installation).await {
+        Err(Error::Internal(_)) => seal_one_by_one(crm, heads).await,
+        done => done,
+    }
+}
+
+/// Seals a batch of each organization, and leaves out those whose entries cannot be read.
+async fn seal_one_by_one(crm: &Crm, heads: &mut Heads) -> Result<bool> {
+    let waiting =
+        Aggregation { filter: unsealed(), groups: vec![Group::Field(ORGANIZATION_ID.field())], measures: Vec::new() };
+    let waiting = crm.store().aggregate(Scope::Installation, AuditEntry::COLLECTION, &waiting).await?;
+    let mut more = false;
+    for row in waiting {
+        let Some(Value::Id(organization)) = row.groups.first() else { continue };
+        let organization = OrganizationId(*organization);
+        match seal_batch(crm, heads, Scope::Organization(organization)).await {
+            Ok(waits) => more |= waits,
+            Err(error @ Error::Internal(_)) => {
+                if heads.damaged.insert(organization) {
+                    tracing::error!(
+                        %organization,
+                        error = &error as &dyn std::error::Error,
+                        "the organization's audit trail is not sealed any more: an entry cannot be read"
+                    );
+                }
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(more)
+}
+
+async fn seal_batch(crm: &Crm, heads: &mut Heads, scope: Scope) -> Result<bool> {
+    let query = Query::new(unsealed(), BATCH).sorted(vec![CREATED_AT.ascending()]);
+    let found = crm.repo::<AuditEntry>().find(scope, &query).await?;
     if found.records.is_empty() {
         return Ok(false);
     }
@@ -37,7 +75,7 @@ pub async fn seal_pending(crm: &Crm, heads: &mut Heads) -> Result<bool> {
         let organization = entry.meta.organization_id;
         let (last, previous_hash) = match ends.remove(&organization) {
             Some(end) => end,
-            None => match heads.0.get(&organization) {
+            None => match heads.ends.get(&organization) {
                 Some(end) => end.clone(),
                 None => stored_end(crm, organization).await?,
             },
@@ -47,17 +85,17 @@ pub async fn seal_pending(crm: &Crm, heads: &mut Heads) -> Result<bool> {
         changes.push(seal(entry, sequence, previous_hash, &hash));
         ends.insert(organization, (sequence, hash));
     }
-    match crm.store().commit(Scope::Installation, changes).await {
+    match crm.store().commit(scope, changes).await {
         Ok(_) => {
             for (organization, (sequence, hash)) in &ends {
                 tracing::debug!(%organization, sequence, hash, "sealed the audit trail up to here");
             }
-            heads.0.extend(ends);
+            heads.ends.extend(ends);
             Ok(found.has_more)
         }
         Err(StoreError::Duplicate { .. } | StoreError::VersionConflict { .. } | StoreError::NotFound { .. }) => {
             // Somebody else sealed meanwhile.
-            heads.0.clear();
+            heads.ends.clear();
             Ok(true)
         }
         Err(error) => Err(error.into()),
@@ -94,7 +132,7 @@ fn seal(entry: &AuditEntry, sequence: i64, previous_hash: String, hash: &str) ->
     }
 }
 
-/// The entries of an organization that wait for a seal.
+/// The entries that wait for a seal.
 pub(super) fn unsealed() -> Filter {
     AuditEntry::sealed.equals(false)
 }

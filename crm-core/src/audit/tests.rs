@@ -1,5 +1,7 @@
 //! The trail is complete, its chain holds, and tampering shows.
 
+mod damaged;
+
 use std::{sync::Arc, time::Duration};
 
 use serde_json::json;
@@ -77,6 +79,27 @@ async fn a_sealer_with_an_old_memory_starts_over() {
     sealer::seal_all(&crm, &mut slow).await.expect("sealed");
     let verification = crm.audit().verify(&Principal::system(SHOP)).await.expect("verified");
     assert_eq!((verification.intact, verification.sealed_up_to), (true, 3));
+}
+
+#[tokio::test]
+async fn an_entry_that_cannot_be_read_holds_back_its_own_organization_only() {
+    let store = Arc::new(damaged::Damaged::new(SHOP));
+    store.migrate(crate::crm::collections(), &|_, _, _| {}).await.expect("the collections are sound");
+    let clock = ManualClock::new(Timestamp::from_milliseconds(1_767_225_600_000).expect("an instant"));
+    let crm = Crm::builder(Arc::clone(&store) as _).clock(clock).random(SeededRandom::new(7)).build();
+    for action in ["one", "two"] {
+        act(&crm, SHOP, action).await;
+        act(&crm, BANK, action).await;
+    }
+    let mut heads = sealer::Heads::default();
+    store.damage();
+    sealer::seal_all(&crm, &mut heads).await.expect("the others are sealed");
+    let bank = crm.audit().verify(&Principal::system(BANK)).await.expect("verified");
+    assert_eq!((bank.intact, bank.sealed_up_to, bank.unsealed), (true, 2, 0));
+    store.mend();
+    sealer::seal_all(&crm, &mut heads).await.expect("sealed");
+    let shop = crm.audit().verify(&Principal::system(SHOP)).await.expect("verified");
+    assert_eq!((shop.intact, shop.sealed_up_to, shop.unsealed), (true, 2, 0));
 }
 
 #[tokio::test]

@@ -7,10 +7,10 @@ use super::{
     write::is_race,
 };
 use crate::{
-    access::{Principal, permissions},
+    access::{Principal, Visibility, permissions},
     error::{Error, FieldError, FieldErrors, Result},
-    id::CustomerId,
-    input::{FromInput, Members},
+    id::{CustomerId, TeamId},
+    input::{FromInput, Members, Patch},
     store::{Filter, Query},
     text::Line,
 };
@@ -409,6 +409,23 @@ impl Customers<'_> {
                 return Ok(report);
             }
         }
+    }
+
+    /// Takes every customer out of a team that is going away, also those whom the principal does not see. Those in the
+    /// bin keep its id; restoring drops it.
+    pub(crate) async fn leave_team(&self, by: &Principal, team: TeamId) -> Result<()> {
+        let all = Principal { visibility: Visibility::All, ..by.clone() };
+        let leave = CustomerInput { team_id: Patch::Clear, ..CustomerInput::default() };
+        let options = ChunkOptions {
+            entry: Some(("team.customers_removed", serde_json::json!({ "team_id": team }))),
+            ..ChunkOptions::default()
+        };
+        let report = self.change_matching(&all, Customer::team_id.equals(team), &leave, options).await?;
+        if report.failed == 0 {
+            return Ok(());
+        }
+        let why = report.results.into_iter().find_map(|result| Some(result.error?.message)).unwrap_or_default();
+        Err(Error::Conflict(format!("{} customers could not be taken out of the team. {why}", report.failed)))
     }
 
     /// Writes any number of asks in commits of 100; an atomic batch in one.

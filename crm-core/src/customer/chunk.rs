@@ -102,8 +102,9 @@ impl Chunk<'_> {
             (Ask::Delete(_), _) => (Customer { deleted_at: Some(now), ..before.clone() }, Deed::Deleted),
             (Ask::Restore(_), _) => {
                 let mut after = Customer { deleted_at: None, ..before.clone() };
-                // Groups that were removed meanwhile are gone.
+                // Groups and teams that were removed meanwhile are gone.
                 after.group_ids.retain(|id| id.parse().is_ok_and(|id| self.setting.known.groups.contains(&id)));
+                after.team_id = after.team_id.filter(|team| self.setting.known.teams.contains(team));
                 (after, Deed::Restored)
             }
             (_, Some(input)) => (decide::decide(before, input, Door::Merge, self.by, &self.setting)?, Deed::Updated),

@@ -259,14 +259,18 @@ impl Customers<'_> {
         })
     }
 
-    /// Which of the records that inputs name are there.
+    /// Which of the records are there that inputs name, and customers who come back from the bin.
     pub(crate) async fn references<'i>(
         &self,
         by: &Principal,
         inputs: impl Iterator<Item = &'i CustomerInput>,
-        groups: impl Iterator<Item = uuid::Uuid>,
+        restored: &[&Customer],
     ) -> Result<References> {
-        let mut known = References { groups: groups.collect(), ..References::default() };
+        let mut known = References {
+            groups: restored.iter().flat_map(|customer| customer.groups()).collect(),
+            teams: restored.iter().filter_map(|customer| customer.team_id).collect(),
+            ..References::default()
+        };
         for input in inputs {
             known.groups.extend(input.group_ids.value().into_iter().flatten().chain(&input.add_groups));
             known.staff.extend(input.owner_id.value());

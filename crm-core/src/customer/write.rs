@@ -112,8 +112,8 @@ impl Customers<'_> {
             .collect();
         stored.extend(self.load(by, &holding).await?);
         let restored = asks.iter().filter(|ask| matches!(ask, Ask::Restore(_))).filter_map(Ask::id);
-        let groups = restored.filter_map(|id| stored.get(&id)).flat_map(Customer::groups);
-        let known = self.references(by, asks.iter().filter_map(Ask::input), groups).await?;
+        let restored: Vec<&Customer> = restored.filter_map(|id| stored.get(&id)).collect();
+        let known = self.references(by, asks.iter().filter_map(Ask::input), &restored).await?;
         let now = self.crm.now();
         let setting =
             Setting { now, country: context.country, types: &context.types, fields: &context.fields, known: &known };

@@ -148,7 +148,8 @@ impl<'a> Teams<'a> {
         Ok(TeamWithMembers { team, member_ids })
     }
 
-    /// Removes a team that has no members any more.
+    /// Removes a team that has no members any more; its customers stay, and belong to no team. They are let go in
+    /// commits of 100 first; should that be interrupted, removing the team again goes on with it.
     ///
     /// # Errors
     /// [`Error::Forbidden`], [`Error::NotFound`], [`Error::Conflict`] while somebody is in it,
@@ -161,12 +162,14 @@ impl<'a> Teams<'a> {
         if !self.members(by, id).await?.is_empty() {
             return Err(Error::Conflict("The team has members: move them first.".to_owned()));
         }
+        self.crm.customers().leave_team(by, id).await?;
         let mut operation = Operation::new(self.crm, by);
         operation.delete(&team);
         operation.audit::<Team>("team.deleted", id, Some(json!(team)), None);
         operation.emit("team.deleted", &team, &json!({ "id": id }));
         operation.commit().await?;
-        Ok(())
+        // Whoever came meanwhile.
+        self.crm.customers().leave_team(by, id).await
     }
 
     fn governs_all(&self, by: &Principal) -> Result<()> {
