@@ -169,6 +169,14 @@ impl Limiter {
         Verdict { retry_after, standings }
     }
 
+    /// Makes a bucket whole again.
+    pub fn forget(&self, bucket: &Bucket<'_>) {
+        let key = self.hasher.hash_one((bucket.policy.name, bucket.key));
+        if let Some(shard) = self.shards.get(shard_of(key)) {
+            shard.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+        }
+    }
+
     /// How many keys are held.
     #[must_use]
     pub fn len(&self) -> usize {

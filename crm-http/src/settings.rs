@@ -31,6 +31,8 @@ use crate::options::Origins;
 
 /// The names of the limits of anonymous requests, as clients see them.
 const ANONYMOUS_POLICIES: [&str; 4] = ["anonymous", "anonymous-2", "anonymous-3", "anonymous-4"];
+/// The names of the limits of attempts to sign in: per account and address, and per account.
+const LOGIN_POLICIES: [&str; 2] = ["login", "login-account"];
 const MILLISECOND: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 /// More connections than this to one database are a mistake.
@@ -89,8 +91,10 @@ pub struct Settings {
     pub anonymous_limits: Vec<Policy>,
     /// The limit of one user or key.
     pub principal_limit: Option<Policy>,
-    /// The limit of attempts to sign in.
+    /// The limit of attempts to sign in to one account from one address.
     pub login_limit: Option<Policy>,
+    /// The same from all addresses together.
+    pub account_limit: Option<Policy>,
     /// Threads that answer requests; 0 for as many as there are cores.
     pub workers: usize,
     /// How long requests in hand may take after a stop.
@@ -321,8 +325,18 @@ impl Reader<'_> {
         ];
         let anonymous_limits =
             self.read("RATE_LIMIT_IP", default_limits, |text| parse::policies(text, &ANONYMOUS_POLICIES));
-        let default_login = vec![Policy::new("login", 10, Duration::from_mins(15))];
-        let mut login_limits = self.read("RATE_LIMIT_LOGIN", default_login, |text| parse::policies(text, &["login"]));
+        let default_login = [
+            Policy::new(LOGIN_POLICIES[0], 10, Duration::from_mins(15)),
+            Policy::new(LOGIN_POLICIES[1], 100, Duration::from_hours(1)),
+        ];
+        let mut login_limits = self.read("RATE_LIMIT_LOGIN", default_login.to_vec(), |text| {
+            let mut limits = parse::policies(text, &LOGIN_POLICIES)?;
+            // One alone is that of an address.
+            if limits.len() == 1 {
+                limits.extend_from_slice(&default_login[1..]);
+            }
+            Ok(limits)
+        });
         if production && login_limits.is_empty() {
             self.wrong("RATE_LIMIT_LOGIN", "cannot be off in production");
         }
@@ -351,6 +365,7 @@ impl Reader<'_> {
             refresh_lifetime,
             anonymous_limits,
             principal_limit: principal_limit.map(|limit| Policy::new("principal", limit, window)),
+            account_limit: login_limits.pop(),
             login_limit: login_limits.pop(),
             workers: self.read("MAX_WORKERS", 0, |text| {
                 let workers = text.parse().ok().filter(|workers| *workers <= 1024);

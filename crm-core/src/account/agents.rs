@@ -243,6 +243,9 @@ impl<'a> Agents<'a> {
             match operation.commit().await {
                 Ok(_) => {
                     accounts.forget(id);
+                    if hash.is_some() {
+                        accounts.forgive(&after.email);
+                    }
                     return Ok(after);
                 }
                 // Read again: the person's own version decides, not that of another record in the commit.

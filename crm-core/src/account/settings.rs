@@ -71,6 +71,9 @@ pub struct AccountSettings {
     pub service_key: Option<Secret<String>>,
     /// Attempts to sign in per account and address, and to give a password or code again per user: 10 in 15 minutes.
     pub login_limit: Option<Policy>,
+    /// Attempts to sign in per account from all addresses together, forgotten once one succeeds or the account gets a
+    /// new password: 100 in an hour.
+    pub account_limit: Option<Policy>,
     /// Whether tokens are given out without a password, for development only: no.
     pub development_tokens: bool,
     /// The name that an authenticator shows for the second factor: `CRM`.
@@ -95,6 +98,7 @@ impl AccountSettings {
             default_organization: None,
             service_key: None,
             login_limit: Some(Policy::new("login", 10, Duration::from_mins(15))),
+            account_limit: Some(Policy::new("login-account", 100, Duration::from_hours(1))),
             development_tokens: false,
             totp_issuer: "CRM".to_owned(),
             hashes_at_once: std::thread::available_parallelism().map_or(1, usize::from),

@@ -6,7 +6,6 @@ use serde_json::json;
 use super::{
     Accounts, LoginRecord, Password, RefreshToken, Session, SessionId, User,
     accounts::{Which, nobody},
-    login::login_key,
     password::Verified,
     token::Claims,
     totp,
@@ -117,7 +116,7 @@ impl Accounts<'_> {
     /// [`Error::TotpRequired`].
     pub async fn sign_in(&self, sign_in: SignIn, context: RequestContext) -> Result<SignedIn> {
         let address = context.ip.map_or_else(|| "here".to_owned(), address_key);
-        self.attempt(&format!("{}|{address}", login_key(&sign_in.email)))?;
+        self.attempt_sign_in(&sign_in.email, &address)?;
         let found = self.login_of(&sign_in.email).await?;
         let hash = found.as_ref().and_then(|login| login.password_hash.as_ref()).map(|hash| hash.expose().as_str());
         let verified = self.state().hasher.verify(&sign_in.password, hash).await?;
@@ -132,7 +131,10 @@ impl Accounts<'_> {
             Verified::RightButOld => Some(self.state().hasher.rehash(&sign_in.password, self.crm.random()).await?),
             _ => None,
         };
-        self.admit(login, sign_in, rehashed, context).await
+        let email = sign_in.email.clone();
+        let signed_in = self.admit(login, sign_in, rehashed, context).await?;
+        self.forgive(&email);
+        Ok(signed_in)
     }
 
     /// Begins the session of somebody whose password is right.

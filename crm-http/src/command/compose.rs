@@ -70,6 +70,7 @@ fn accounts(settings: &Settings) -> Result<AccountSettings, Failure> {
         default_organization: settings.default_organization,
         service_key: settings.service_key.clone(),
         login_limit: settings.login_limit.clone(),
+        account_limit: settings.account_limit.clone(),
         development_tokens: settings.development_tokens,
         ..AccountSettings::new(signing_keys, encryption_keys)
     })

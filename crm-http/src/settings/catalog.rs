@@ -84,7 +84,11 @@ pub const SETTINGS: &[Setting] = &[
     now("RATE_LIMIT_WINDOW", "900000", "The window of the limit per user or key; a bare number is milliseconds."),
     now("RATE_LIMIT_MAX_REQUESTS", "6000", "Requests in it; off lifts the limit."),
     now("RATE_LIMIT_IP", "100/min,1000/h", "Anonymous requests of one address; off lifts it."),
-    now("RATE_LIMIT_LOGIN", "10/15min", "Attempts to sign in; off lifts it, not in production."),
+    now(
+        "RATE_LIMIT_LOGIN",
+        "10/15min,100/h",
+        "Attempts to sign in to one account from one address, and from everywhere; off lifts both, not in production.",
+    ),
     now("MAX_WORKERS", "0", "Threads that answer requests; 0 for as many as there are cores."),
     now("SHUTDOWN_TIMEOUT", "30000", "How long requests in hand may take after a stop; a bare number is milliseconds."),
     now(

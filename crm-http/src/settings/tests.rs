@@ -165,6 +165,21 @@ fn limits_can_be_lifted() {
 }
 
 #[test]
+fn attempts_to_sign_in_are_limited_twice() {
+    for (text, expected) in [
+        ("10/15min,100/h", Some((10, 100))),
+        ("20/min", Some((20, 100))),
+        ("20/min,30/h", Some((20, 30))),
+        ("off", None),
+    ] {
+        let settings = of(&[("RATE_LIMIT_LOGIN", text)]).unwrap();
+        let limits = settings.login_limit.zip(settings.account_limit);
+        assert_eq!(limits.map(|(address, account)| (address.limit, account.limit)), expected, "{text}");
+    }
+    assert_eq!(wrong(&[("RATE_LIMIT_LOGIN", "1/min,2/h,3/d")]), ["RATE_LIMIT_LOGIN"]);
+}
+
+#[test]
 fn secrets_are_never_shown() {
     let settings = of(&[("JWT_SECRET", STRONG), ("ENCRYPTION_KEY", STRONG), ("SERVICE_API_KEY", STRONG)]).unwrap();
     assert!(!format!("{settings:?}").contains(STRONG));

@@ -68,6 +68,7 @@ impl Setup {
         let accounts = AccountSettings {
             registration: RegistrationMode::Open,
             login_limit: None,
+            account_limit: None,
             service_key: Some(Secret::new(SERVICE_KEY.to_owned())),
             ..AccountSettings::ephemeral(&OperatingSystemRandom)
         };

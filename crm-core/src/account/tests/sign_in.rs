@@ -1,8 +1,9 @@
 use super::*;
 use crate::{
     access::{Actor, Role},
-    account::{ChangedProfile, DevelopmentToken, LoginRecord, NewPassword, SessionId, User},
+    account::{ChangedAgent, ChangedProfile, DevelopmentToken, LoginRecord, NewPassword, SessionId, User},
     error::Error,
+    limit::Policy,
     record::Record as _,
     store::{Change, Scope},
 };
@@ -113,6 +114,39 @@ async fn ten_attempts_in_fifteen_minutes() {
     world.crm.accounts().sign_in(sign_in, elsewhere).await.expect("another address is not concerned");
     world.later(seconds(90));
     world.sign_in("amelie@shop.example", PASSWORD, None).await.expect("one is earned back");
+}
+
+#[tokio::test]
+async fn a_hundred_attempts_in_an_hour_from_everywhere() {
+    let five = Policy::new("login-account", 5, Duration::from_hours(1));
+    let world = World::with(|settings| settings.account_limit = Some(five)).await;
+    let amelie = world.shop().await;
+    let from = async |host: u8, password: &str| {
+        let elsewhere = RequestContext { ip: Some([198, 51, 100, host].into()), ..context() };
+        world.crm.accounts().sign_in(credentials("amelie@shop.example", password, None), elsewhere).await
+    };
+    for round in 0..2 {
+        for host in 1..=5 {
+            assert_eq!(code(from(host, "another-password").await), "UNAUTHENTICATED", "{round}");
+        }
+        let refused = from(6, PASSWORD).await.expect_err("too many from everywhere");
+        assert!(matches!(refused, Error::RateLimited { retry_after } if retry_after == seconds(720)), "{refused:?}");
+        let other = credentials("nobody@shop.example", PASSWORD, None);
+        assert_eq!(code(world.crm.accounts().sign_in(other, context()).await), "UNAUTHENTICATED");
+        world.later(seconds(720));
+        // One that succeeds shows that the owner is there: the count begins anew.
+        from(7, PASSWORD).await.expect("one is earned back");
+    }
+    for host in 11..=15 {
+        assert_eq!(code(from(host, "another-password").await), "UNAUTHENTICATED");
+    }
+    let by = Principal::system(organization(&amelie));
+    let anew = ChangedAgent {
+        password: Some(NewPassword::parse("a new password of hers").expect("a password")),
+        ..ChangedAgent::default()
+    };
+    world.crm.agents().update(&by, amelie.user.id, anew, None).await.expect("changed");
+    from(16, "a new password of hers").await.expect("a new password begins anew");
 }
 
 #[tokio::test]
