@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -11,8 +13,9 @@ use crate::{
     error::{Error, FieldError, FieldErrors, Result},
     id::{CustomerId, TeamId},
     input::{FromInput, Members, Patch},
-    store::{Filter, Query},
+    store::{Filter, Position, Query},
     text::Line,
+    time::Timestamp,
 };
 
 /// A batch names at most so many customers.
@@ -35,6 +38,9 @@ pub struct BatchOptions {
     pub upsert: bool,
     /// See [`WriteOptions::allow_duplicate_phone`].
     pub allow_duplicate_phone: bool,
+    /// How long a change by filter goes on; what is left by then is told by [`BatchReport::continue_after`]. As long as
+    /// it takes, where there is none. An atomic one is not cut.
+    pub time_limit: Option<Duration>,
 }
 
 /// Customers to be created: `{"items": […]}` or the list itself, 1 to 1000 of them.
@@ -72,6 +78,8 @@ pub enum CustomerPatches {
         change: Box<CustomerInput>,
         /// The change as it was given, for the audit trail.
         given: serde_json::Value,
+        /// Only customers after this one, in the order of ids.
+        after: Option<CustomerId>,
     },
 }
 
@@ -84,11 +92,17 @@ impl FromInput for CustomerPatches {
         let set = members.take(&["set"]);
         let add_tags = members.take(&["add_tags"]);
         let remove_tags = members.take(&["remove_tags"]);
-        members.finish(&["items", "filter", "set", "add_tags", "remove_tags"], &mut errors);
+        let after = members.read::<Option<uuid::Uuid>>(&["after"], &mut errors).flatten().map(CustomerId);
+        members.finish(&["items", "filter", "set", "add_tags", "remove_tags", "after"], &mut errors);
         match (items, filter) {
             (Some(items), None) => {
-                for (name, member) in [("set", set), ("add_tags", add_tags), ("remove_tags", remove_tags)] {
-                    if member.is_some() {
+                for (name, given) in [
+                    ("set", set.is_some()),
+                    ("add_tags", add_tags.is_some()),
+                    ("remove_tags", remove_tags.is_some()),
+                    ("after", after.is_some()),
+                ] {
+                    if given {
                         errors.add(name, "NOT_ALLOWED", "goes with a filter: with items, each says what it changes");
                     }
                 }
@@ -122,7 +136,7 @@ impl FromInput for CustomerPatches {
                     "add_tags": part(add_tags),
                     "remove_tags": part(remove_tags),
                 });
-                errors.or(Self::Matching { filter: filter.to_owned(), change: Box::new(change), given })
+                errors.or(Self::Matching { filter: filter.to_owned(), change: Box::new(change), given, after })
             }
             (Some(_), Some(_)) => {
                 errors.add("filter", "NOT_ALLOWED", "cannot be given together with items");
@@ -264,6 +278,9 @@ pub struct BatchReport {
     pub results: Vec<BatchResult>,
     /// Whether `results` leaves some out, which only a change by filter does.
     pub results_truncated: bool,
+    /// Where a change by filter ran out of time: the same request with this id as `after` changes the rest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub continue_after: Option<CustomerId>,
 }
 
 impl BatchReport {
@@ -296,6 +313,15 @@ impl BatchReport {
             self.results_truncated = true;
         }
     }
+}
+
+/// Which part of those that match is changed.
+#[derive(Clone, Copy, Debug, Default)]
+struct Part {
+    /// Only those after this one.
+    after: Option<CustomerId>,
+    /// No commit begins after this instant.
+    until: Option<Timestamp>,
 }
 
 impl Customers<'_> {
@@ -338,7 +364,7 @@ impl Customers<'_> {
                     .collect();
                 self.named_batch(by, asks, &options).await
             }
-            CustomerPatches::Matching { filter, change, given } => {
+            CustomerPatches::Matching { filter, change, given, after } => {
                 let filter = self.rule_filter(by, &filter, "filter").await?;
                 let chunk = ChunkOptions {
                     write: WriteOptions {
@@ -349,7 +375,8 @@ impl Customers<'_> {
                     entry: Some(("customer.batch_updated", given)),
                     only: None,
                 };
-                self.change_matching(by, filter, &change, chunk).await
+                let until = options.time_limit.map(|limit| self.crm.now().plus(limit));
+                self.change_matching_part(by, filter, &change, chunk, Part { after, until }).await
             }
         }
     }
@@ -382,9 +409,21 @@ impl Customers<'_> {
         change: &CustomerInput,
         options: ChunkOptions,
     ) -> Result<BatchReport> {
+        self.change_matching_part(by, filter, change, options, Part::default()).await
+    }
+
+    async fn change_matching_part(
+        &self,
+        by: &Principal,
+        filter: Filter,
+        change: &CustomerInput,
+        options: ChunkOptions,
+        part: Part,
+    ) -> Result<BatchReport> {
         let atomic = options.atomic;
         let options = ChunkOptions { only: Some(filter.clone()), ..options };
         let mut query = Query::new(filter, if atomic { MAX_ATOMIC } else { CHUNK });
+        query.after = part.after.map(|id| Position::of_id(id.into()));
         let mut report = BatchReport::default();
         loop {
             let found = self.crm.repo::<Customer>().find_visible(by, query.clone()).await?;
@@ -405,7 +444,9 @@ impl Customers<'_> {
                 report.add(ask.id(), answer);
             }
             query.after = found.next;
-            if query.after.is_none() {
+            let Some(next) = &query.after else { return Ok(report) };
+            if part.until.is_some_and(|until| self.crm.now() >= until) {
+                report.continue_after = Some(CustomerId(next.id));
                 return Ok(report);
             }
         }
@@ -457,7 +498,7 @@ impl Customers<'_> {
                     let message = "The batch was interrupted before this customer: send it again.".to_owned();
                     let retry_after = match error {
                         Error::Unavailable { retry_after, .. } => retry_after,
-                        _ => std::time::Duration::from_secs(1),
+                        _ => Duration::from_secs(1),
                     };
                     tracing::warn!(error = &error as &dyn std::error::Error, "a batch of customers was interrupted");
                     while answers.len() < asks.len() {

@@ -155,6 +155,10 @@ schemas! {
             .property("set", changes())
             .property("add_tags", list(text(64), MAX_TAGS))
             .property("remove_tags", list(text(64), MAX_TAGS))
+            .property(
+                "after",
+                format(KnownFormat::Uuid).description(Some("Only customers after this one: see `continue_after`.")),
+            )
             .required("filter")
             .examples([json!({"filter": {"field": "inactive_days", "op": ">", "value": 365}, "set": {"status": "inactive"}})]);
         Schema::OneOf(OneOfBuilder::new().item(items).item(matching).build())

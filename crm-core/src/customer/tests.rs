@@ -1,6 +1,6 @@
 //! The service on the store in memory: what every door does, and what happens when two requests run at once.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use rstest::rstest;
 use serde_json::{Value, json};
@@ -316,6 +316,41 @@ async fn a_batch_answers_for_each_customer() {
     assert_eq!(codes, [None, None, Some("NOT_FOUND"), Some("VALIDATION_ERROR")], "an address passes on in one batch");
 }
 
+/// Every look at the clock takes a second.
+#[derive(Debug)]
+struct BusyClock(ManualClock);
+
+impl Clock for BusyClock {
+    fn now(&self) -> Timestamp {
+        self.0.advance(Duration::from_secs(1));
+        self.0.now()
+    }
+}
+
+#[tokio::test]
+async fn a_change_by_filter_that_runs_out_of_time_is_continued() {
+    let store = Arc::new(MemoryStore::new());
+    let clock = BusyClock(ManualClock::new("2026-03-01T09:00:00Z".parse().unwrap()));
+    let crm = Crm::builder(store).clock(clock).build();
+    crm.store().migrate(crate::crm::collections(), &|_, _, _| {}).await.unwrap();
+    let by = admin();
+    let items: Vec<Value> = (0..350).map(|number| json!({"name": format!("C{number}")})).collect();
+    crm.customers().create_batch(&by, read(&json!(items)), BatchOptions::default()).await.unwrap();
+    let mut patches = json!({"filter": {"field": "status", "op": "==", "value": "active"}, "add_tags": ["seen"]});
+    let (mut updated, mut requests) = (0, 0);
+    loop {
+        let brief = BatchOptions { time_limit: Some(Duration::from_secs(1)), ..BatchOptions::default() };
+        let report = crm.customers().patch_batch(&by, read(&patches), brief).await.unwrap();
+        assert_eq!((report.unchanged, report.failed), (0, 0), "nobody is asked twice");
+        (updated, requests) = (updated + report.updated, requests + 1);
+        let Some(after) = report.continue_after else { break };
+        patches["after"] = json!(after);
+    }
+    assert_eq!((updated, requests), (350, 4), "each request gets at least one commit done");
+    let all = crm.customers().patch_batch(&by, read(&patches), BatchOptions::default()).await.unwrap();
+    assert_eq!((all.matched, all.continue_after), (50, None));
+}
+
 #[tokio::test]
 async fn a_change_by_filter_reaches_any_number() {
     let crm = crm().await;
@@ -447,7 +482,7 @@ async fn the_bin_is_emptied_after_its_time() {
     assert!(matches!(crm.customers().get(&by, ids[0]).await, Err(Error::NotFound(_))));
     assert!(matches!(crm.customers().delete(&by, ids[0], None).await, Err(Error::NotFound(_))));
     let system = Principal::system(id(ORGANIZATION));
-    let soon = crm.now().plus(std::time::Duration::from_secs(1));
+    let soon = crm.now().plus(Duration::from_secs(1));
     assert_eq!(crm.customers().purge_deleted(&system, crm.now()).await.unwrap(), 0);
     assert_eq!(crm.customers().purge_deleted(&system, soon).await.unwrap(), 2);
     crm.customers().purge(&by, ids[2], Some(1)).await.unwrap();
@@ -482,7 +517,7 @@ async fn after_thirty_days_nobody_is_in_the_bin() {
     let by = Principal::system(shop);
     let customer = create(&crm, &by, json!({"name": "C"})).await.unwrap().id;
     crm.customers().delete(&by, customer, None).await.unwrap();
-    let day = std::time::Duration::from_hours(24);
+    let day = Duration::from_hours(24);
     clock.advance(29 * day);
     crate::background::clean_now(&crm).await.unwrap();
     crm.customers().restore(&by, customer, WriteOptions::default()).await.unwrap();

@@ -262,7 +262,8 @@ async fn create_batch(
 ///
 /// Either `items`, 1 to 1000 of them, each with its `id` and what changes; or a `filter` with `set`, `add_tags` and
 /// `remove_tags` for every customer in sight that matches, any number. Written in commits of 100, or in one with
-/// `atomic=true` (at most 10,000 matches).
+/// `atomic=true` (at most 10,000 matches). Where that takes too long for one request, the answer has `continue_after`:
+/// the same request with this id as `after` changes the rest.
 #[utoipa::path(
     patch, path = "/customers/batch", tag = "Customers", request_body = CustomerPatches,
     params(("atomic" = Option<bool>, Query, description = "All or none."),
@@ -271,14 +272,16 @@ async fn create_batch(
     extensions(("x-permission" = json!("customers:write")))
 )]
 async fn patch_batch(
-    State(crm): State<Crm>,
+    State(state): State<AppState>,
     by: Principal,
     mut pairs: Pairs,
     Body(patches): Body<CustomerPatches>,
 ) -> Result<Json<BatchReport>> {
     pairs.only(&["atomic", "allow_duplicate_phone"])?;
-    let options = batch_options(&mut pairs)?;
-    Ok(Json(crm.customers().patch_batch(&by, patches, options).await?))
+    // Well before the request itself is cut.
+    let time_limit = Some(state.options().request_timeout / 2);
+    let options = BatchOptions { time_limit, ..batch_options(&mut pairs)? };
+    Ok(Json(state.crm().customers().patch_batch(&by, patches, options).await?))
 }
 
 /// Get the own customer record
@@ -326,7 +329,7 @@ fn write_options(pairs: &mut Pairs, expected_version: Option<i64>) -> Result<Wri
 
 fn batch_options(pairs: &mut Pairs) -> Result<BatchOptions> {
     let (atomic, allow_duplicate_phone) = (pairs.take_flag("atomic")?, pairs.take_flag("allow_duplicate_phone")?);
-    Ok(BatchOptions { atomic, allow_duplicate_phone, upsert: false })
+    Ok(BatchOptions { atomic, allow_duplicate_phone, ..BatchOptions::default() })
 }
 
 fn upsert(pairs: &mut Pairs) -> Result<bool, FieldErrors> {
