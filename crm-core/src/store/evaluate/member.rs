@@ -48,7 +48,11 @@ pub(super) fn find<'a>(members: &Members<'a>, key: &str) -> Option<&'a RawValue>
 
 /// The member as a value of the kind: see [`crate::store::FieldRef::kind`]. JSON of another type is missing.
 pub(super) fn read(member: Option<&RawValue>, kind: FieldKind) -> Value {
-    member.and_then(|member| read_present(member.get(), kind)).unwrap_or_default()
+    member.map(|member| read_text(member.get(), kind)).unwrap_or_default()
+}
+
+pub(super) fn read_text(json: &str, kind: FieldKind) -> Value {
+    read_present(json, kind).unwrap_or_default()
 }
 
 fn read_present(json: &str, kind: FieldKind) -> Option<Value> {

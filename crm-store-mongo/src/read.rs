@@ -1,0 +1,356 @@
+//! Reading: by id, by page, as a stream, and counting.
+
+use std::{borrow::Cow, collections::HashMap};
+
+use bson::{Bson, Document, RawDocumentBuf, doc};
+use crm_core::store::{
+    Collection, FieldKind, FieldRef, Filter, Page, Query, RelatedFilter, RelatedMeasure, Row, Scope, StoreError,
+    StoreResult, Value,
+    evaluate::{check_filter, check_query, visible_organization},
+    plan::{Access, PagePlan, Range, Ranges},
+};
+use futures::{StreamExt as _, TryStreamExt as _, future::BoxFuture, stream, stream::BoxStream};
+use mongodb::{
+    Cursor,
+    options::{FindOptions, Hint},
+};
+use uuid::Uuid;
+
+use crate::{
+    compile::{Rows, column_path, is_id, operator},
+    decimal, failure,
+    layout::Layout,
+    row,
+    session::{Fault, Session, in_snapshot, limited},
+    store::MongoStore,
+};
+
+/// How many ids one command asks for.
+const IDS: usize = 1000;
+/// How many rows come from the server at a time.
+const BATCH: u32 = 1000;
+/// How many records the condition on related ones may find: a command has 16 MiB.
+const RELATED: usize = 300_000;
+
+pub(crate) async fn get(
+    store: &MongoStore,
+    scope: Scope,
+    collection: &'static Collection,
+    ids: &[Uuid],
+) -> StoreResult<Vec<Row>> {
+    let organization = visible_organization(scope, collection)?;
+    let layout = store.layouts.of(collection);
+    let rows = Rows { layout: &layout, organization };
+    if let [id] = ids {
+        let documents = store.collection(collection);
+        let found = documents
+            .find_one(rows.record(*id))
+            .projection(layout.projection.clone())
+            .max_time(store.options.operation_timeout);
+        let document = limited(store, found).await?.map_err(failure::running)?;
+        return document.iter().map(|document| row::decode(collection.fields, document)).collect();
+    }
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let found = in_snapshot(store, |mut session| {
+        let layout = &layout;
+        async move {
+            let mut found: HashMap<Uuid, Row> = HashMap::with_capacity(ids.len());
+            for ids in ids.chunks(IDS) {
+                let values = ids.iter().map(|id| Value::Id(*id)).collect();
+                let wanted = Filter::In { field: FieldRef::declared("id", FieldKind::Id), values };
+                let filter = rows.matching(&wanted, Vec::new())?;
+                let read = session.rows(layout, filter, options(layout, ids.len())).await?;
+                found.extend(read.into_iter().map(|row| (row.id(), row)));
+            }
+            Ok(found)
+        }
+    });
+    let mut found = found.await?;
+    Ok(ids.iter().filter_map(|id| found.remove(id)).collect())
+}
+
+/// What every `find` of rows says.
+fn options(layout: &Layout, limit: usize) -> FindOptions {
+    let batch = u32::try_from(limit).unwrap_or(BATCH).clamp(1, BATCH);
+    FindOptions::builder().projection(layout.projection.clone()).batch_size(batch).allow_disk_use(true).build()
+}
+
+/// The plan of a query, and whether its order runs by `_id`: where nothing but the id orders the rows and no other
+/// index is better, one organization's records lie there one behind the other.
+pub(crate) fn plan(store: &MongoStore, layout: &Layout, organization: Option<Uuid>, query: &Query) -> (PagePlan, bool) {
+    let collection = layout.collection;
+    let plan = PagePlan::new(collection, organization.is_some(), query, Ranges::Single, |field| {
+        store.has_custom_index(collection, organization, field)
+    });
+    let by_id = plan.keys.first().is_some_and(|key| is_id(&key.columns[0].field));
+    let by_key = by_id && plan.access == Access::Any;
+    (plan, by_key)
+}
+
+/// The order of the rows of a range.
+pub(crate) fn order(plan: &PagePlan, range: &Range, by_key: bool) -> Document {
+    plan.order_within(range)
+        .map(|(column, descending)| {
+            let path = if by_key && is_id(&column.field) { "_id".to_owned() } else { column_path(column) };
+            (path, Bson::Int32(if descending { -1 } else { 1 }))
+        })
+        .collect()
+}
+
+/// What the rows of a range meet.
+pub(crate) fn range_filter(rows: &Rows<'_>, filter: &Filter, range: &Range, by_key: bool) -> StoreResult<Document> {
+    let mut bounds = rows.within(range, by_key)?;
+    if by_key {
+        bounds.extend(rows.key_range());
+    }
+    rows.matching(filter, bounds)
+}
+
+pub(crate) async fn find(
+    store: &MongoStore,
+    scope: Scope,
+    collection: &'static Collection,
+    query: &Query,
+) -> StoreResult<Page> {
+    let organization = visible_organization(scope, collection)?;
+    check_query(collection, query)?;
+    let layout = store.layouts.of(collection);
+    let (plan, by_key) = plan(store, &layout, organization, query);
+    let wanted = query.limit.saturating_add(1);
+    let mut rows = in_snapshot(store, |mut session| {
+        let (layout, plan) = (&layout, &plan);
+        async move {
+            let filter = related(&mut session, organization, &query.filter).await?;
+            page(&mut session, &Rows { layout, organization }, &filter, query, plan, by_key, wanted).await
+        }
+    })
+    .await?;
+    let has_more = rows.len() > query.limit;
+    rows.truncate(query.limit);
+    Ok(Page { rows, has_more, slow: plan.slow })
+}
+
+/// Reads the ranges of a plan one after the other until there are so many rows as are wanted.
+pub(crate) async fn page(
+    session: &mut Session<'_>,
+    rows: &Rows<'_>,
+    filter: &Filter,
+    query: &Query,
+    plan: &PagePlan,
+    by_key: bool,
+    wanted: usize,
+) -> Result<Vec<Row>, Fault> {
+    // An offset counts over all ranges, so with several of them the rows are counted here.
+    let several = plan.ranges.len() > 1;
+    let mut left_out = if several { usize::try_from(query.skip).unwrap_or(usize::MAX) } else { 0 };
+    let mut read = Vec::new();
+    for range in &plan.ranges {
+        let missing = (wanted - read.len()).saturating_add(left_out);
+        let mut options = options(rows.layout, missing);
+        options.limit = i64::try_from(missing).ok();
+        options.skip = (!several && query.skip > 0).then_some(query.skip);
+        options.sort = Some(order(plan, range, by_key));
+        let found = session.rows(rows.layout, range_filter(rows, filter, range, by_key)?, options).await?;
+        let skipped = left_out.min(found.len());
+        left_out -= skipped;
+        read.extend(found.into_iter().skip(skipped));
+        if read.len() >= wanted {
+            break;
+        }
+    }
+    Ok(read)
+}
+
+pub(crate) fn stream<'a>(
+    store: &'a MongoStore,
+    scope: Scope,
+    collection: &'static Collection,
+    query: Query,
+) -> BoxStream<'a, StoreResult<Row>> {
+    stream::once(open(store, scope, collection, query)).try_flatten().boxed()
+}
+
+/// Opens a cursor that gives no row twice, whatever is written meanwhile.
+///
+/// By id a row that is met again follows itself, and is left out. In another order a row could move ahead and come
+/// twice from an index: there the rows are read by `_id`, which never changes, and sorted by the server, which does so
+/// once. A snapshot would do as well, but the server forgets it after five minutes.
+async fn open<'a>(
+    store: &'a MongoStore,
+    scope: Scope,
+    collection: &'static Collection,
+    query: Query,
+) -> StoreResult<BoxStream<'a, StoreResult<Row>>> {
+    let organization = visible_organization(scope, collection)?;
+    check_query(collection, &query)?;
+    let layout = store.layouts.of(collection);
+    let rows = Rows { layout: &layout, organization };
+    let (plan, by_key) = plan(store, &layout, organization, &query);
+    let filter = if names_related(&query.filter) {
+        in_snapshot(store, |mut session| {
+            let filter = &query.filter;
+            async move { related(&mut session, organization, filter).await.map(Cow::into_owned) }
+        })
+        .await?
+    } else {
+        query.filter
+    };
+    let ranges: Vec<Document> = plan
+        .ranges
+        .iter()
+        .map(|range| rows.within(range, by_key).map(crate::compile::all))
+        .collect::<StoreResult<_>>()?;
+    let mut more = rows.key_range();
+    if ranges.iter().all(|range| !range.is_empty()) {
+        more.push(if ranges.is_empty() {
+            crate::compile::never()
+        } else {
+            doc! { "$or": ranges }
+        });
+    }
+    let mut options = options(&layout, if query.limit == 0 { usize::MAX } else { query.limit });
+    options.limit = (query.limit > 0).then(|| i64::try_from(query.limit).unwrap_or(i64::MAX));
+    options.skip = (query.skip > 0).then_some(query.skip);
+    options.sort = Some(order(&plan, &Range::default(), by_key));
+    let by_id = plan.keys.first().is_some_and(|key| is_id(&key.columns[0].field));
+    if !by_id {
+        options.hint = Some(Hint::Name("_id_".to_owned()));
+    }
+    let documents = store.collection(collection);
+    let cursor = documents.find(rows.matching(&filter, more)?).with_options(options).await.map_err(failure::running)?;
+    Ok(stream::try_unfold((cursor, None::<Uuid>), move |(mut cursor, mut last)| async move {
+        loop {
+            let Some(row) = next(&mut cursor, collection).await? else { return Ok(None) };
+            if !by_id || last != Some(row.id()) {
+                last = Some(row.id());
+                return Ok(Some((row, (cursor, last))));
+            }
+        }
+    })
+    .boxed())
+}
+
+async fn next(cursor: &mut Cursor<RawDocumentBuf>, collection: &'static Collection) -> StoreResult<Option<Row>> {
+    if !cursor.advance().await.map_err(failure::running)? {
+        return Ok(None);
+    }
+    row::decode(collection.fields, cursor.current()).map(Some)
+}
+
+pub(crate) async fn count(
+    store: &MongoStore,
+    scope: Scope,
+    collection: &'static Collection,
+    filter: &Filter,
+) -> StoreResult<u64> {
+    let organization = visible_organization(scope, collection)?;
+    check_filter(collection, filter)?;
+    let layout = store.layouts.of(collection);
+    in_snapshot(store, |mut session| {
+        let layout = &layout;
+        async move {
+            let filter = related(&mut session, organization, filter).await?;
+            let matching = Rows { layout, organization }.matching(&filter, Vec::new())?;
+            let pipeline = vec![doc! { "$match": matching }, doc! { "$count": "count" }];
+            let mut count = 0;
+            session
+                .aggregate(collection, pipeline, |answer| {
+                    count = answer.get("count").ok().flatten().and_then(row::integer).unwrap_or(0);
+                    Ok(())
+                })
+                .await?;
+            Ok(u64::try_from(count).unwrap_or(0))
+        }
+    })
+    .await
+}
+
+fn names_related(filter: &Filter) -> bool {
+    match filter {
+        Filter::And(filters) | Filter::Or(filters) => filters.iter().any(names_related),
+        Filter::Not(filter) => names_related(filter),
+        Filter::Related(_) => true,
+        _ => false,
+    }
+}
+
+/// Puts the ids that it finds in place of every condition on related records: one grouped pass over them each.
+pub(crate) fn related<'s, 'f: 's>(
+    session: &'s mut Session<'_>,
+    organization: Option<Uuid>,
+    filter: &'f Filter,
+) -> BoxFuture<'s, Result<Cow<'f, Filter>, Fault>> {
+    Box::pin(async move {
+        if !names_related(filter) {
+            return Ok(Cow::Borrowed(filter));
+        }
+        Ok(Cow::Owned(match filter {
+            Filter::And(filters) => Filter::And(each_related(session, organization, filters).await?),
+            Filter::Or(filters) => Filter::Or(each_related(session, organization, filters).await?),
+            Filter::Not(filter) => related(session, organization, filter).await?.into_owned().negated(),
+            Filter::Related(related) => related_ids(session, organization, related).await?,
+            other => other.clone(),
+        }))
+    })
+}
+
+async fn each_related(
+    session: &mut Session<'_>,
+    organization: Option<Uuid>,
+    filters: &[Filter],
+) -> Result<Vec<Filter>, Fault> {
+    let mut found = Vec::with_capacity(filters.len());
+    for filter in filters {
+        found.push(related(session, organization, filter).await?.into_owned());
+    }
+    Ok(found)
+}
+
+/// The records whose measure compares so; or, where a record without any compares so too, all but those whose measure
+/// does not.
+async fn related_ids(
+    session: &mut Session<'_>,
+    organization: Option<Uuid>,
+    related: &RelatedFilter,
+) -> Result<Filter, Fault> {
+    let collection = related.collection;
+    let operand = match &related.value {
+        Value::Integer(value) => decimal::of_integer(*value),
+        Value::Money(value) => decimal::of_money(*value),
+        _ => return Err(StoreError::Misuse(format!("{}: no operand for a measure", collection.name)).into()),
+    };
+    let none_counts = related.comparison.holds(decimal::scaled(operand, 4).map(|operand| 0.cmp(&operand)));
+    let layout = session.store.layouts.of(collection);
+    let present = vec![doc! { related.key: { "$exists": true } }];
+    let matching = Rows { layout: &layout, organization }.matching(&related.filter, present)?;
+    let measure = match related.measure {
+        RelatedMeasure::Count => doc! { "$sum": 1 },
+        // As decimals, since the sum of 64-bit numbers becomes a double where it is larger.
+        RelatedMeasure::Sum(name) => doc! { "$sum": { "$toDecimal": format!("${name}") } },
+    };
+    let compared = doc! { operator(related.comparison): operand };
+    let pipeline = vec![
+        doc! { "$match": matching },
+        doc! { "$group": { "_id": format!("${}", related.key), "measure": measure } },
+        doc! { "$match": { "measure": if none_counts { doc! { "$not": compared } } else { compared } } },
+        doc! { "$project": { "_id": 1 } },
+    ];
+    let mut ids = Vec::new();
+    session
+        .aggregate(collection, pipeline, |answer| {
+            let id = answer.get("_id").map_err(StoreError::engine)?;
+            ids.extend(id.and_then(|id| row::decode_value(id, FieldKind::Id)));
+            if ids.len() > RELATED {
+                return Err(StoreError::TooLarge(format!(
+                    "more than {RELATED} records have {} that match: narrow the condition",
+                    collection.name
+                )));
+            }
+            Ok(())
+        })
+        .await?;
+    let filter = Filter::In { field: FieldRef::declared("id", FieldKind::Id), values: ids };
+    Ok(if none_counts { filter.negated() } else { filter })
+}
