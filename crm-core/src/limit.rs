@@ -31,14 +31,16 @@ impl Policy {
         Self { name, limit, period }
     }
 
-    /// The time in which one request is earned back, in microseconds.
-    fn emission(&self) -> i64 {
+    /// The time in which one request is earned back, in microseconds, at least 1.
+    #[must_use]
+    pub fn emission(&self) -> i64 {
         let period = i64::try_from(self.period.as_micros()).unwrap_or(i64::MAX / 4).clamp(1, i64::MAX / 4);
         (period / i64::from(self.limit.max(1))).max(1)
     }
 
     /// The time in which a spent policy is whole again, in microseconds.
-    fn burst(&self) -> i64 {
+    #[must_use]
+    pub fn burst(&self) -> i64 {
         self.emission().saturating_mul(i64::from(self.limit))
     }
 }

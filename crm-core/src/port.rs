@@ -2,14 +2,18 @@
 //!
 //! An embedder may bring its own; the ones here are the defaults and the doubles for tests.
 
+pub mod cache;
 mod clock;
 mod event_sink;
 mod job_signal;
+mod limiter;
+pub mod queue;
 mod random;
 
 pub use self::{
     clock::{Clock, ManualClock, SystemClock},
     event_sink::EventSink,
     job_signal::{InProcessJobSignal, JobSignal},
+    limiter::{InProcessLimiter, RequestLimiter},
     random::{OperatingSystemRandom, Random, SeededRandom},
 };
