@@ -189,13 +189,15 @@ async fn clean(crm: &Crm, holder: Uuid) -> Result<()> {
     Ok(())
 }
 
-/// Removes what has been kept long enough: old events, ended sessions and jobs, customers 30 days in the bin.
+/// Removes what has been kept long enough: old events, ended sessions and jobs, answers kept for
+/// a day, customers 30 days in the bin.
 ///
 /// # Errors
 /// Those of the store.
 pub async fn clean_now(crm: &Crm) -> Result<()> {
     relay::remove_old(crm).await?;
     crm.accounts().remove_ended_sessions().await?;
+    crm.idempotency().remove_expired().await?;
     crm.jobs().remove_ended(crm.now().minus(ENDED_JOBS)).await?;
     let due = crm.now().minus(BIN);
     let all = Query::new(Filter::ALL, 0);

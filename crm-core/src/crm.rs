@@ -13,6 +13,7 @@ use crate::{
     event::Event,
     field::{CustomField, FieldSets, Fields, UniqueValue},
     id::{RecordId, new_uuid},
+    idempotency::ClaimRecord,
     job::{Job, JobHandler, JobHandlers, RunningJobs},
     lease::Lease,
     list::CursorKey,
@@ -349,6 +350,7 @@ impl Crm {
 pub const fn collections() -> &'static [&'static Collection] {
     const COLLECTIONS: &[&Collection] = &[
         Lease::COLLECTION,
+        ClaimRecord::COLLECTION,
         AuditEntry::COLLECTION,
         Event::COLLECTION,
         CustomField::COLLECTION,

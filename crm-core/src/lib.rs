@@ -16,6 +16,7 @@ pub mod error;
 pub mod event;
 pub mod field;
 pub mod id;
+pub mod idempotency;
 pub mod import_file;
 pub mod input;
 pub mod job;

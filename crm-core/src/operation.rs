@@ -1,5 +1,7 @@
 //! One business operation: its changes, audit entries and events, committed together or not at all.
 
+use std::time::Duration;
+
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::Serialize;
 use uuid::Uuid;
@@ -11,10 +13,14 @@ use crate::{
     error::Result,
     event::{Event, EventId},
     id::OrganizationId,
+    idempotency::{ClaimRecord, Effect},
     record::{Meta, Record, UPDATED_AT},
-    store::{Assignment, Change, Json, Outcome, Scope, StoreResult, head},
+    store::{Assignment, Change, Json, Outcome, Scope, StoreError, StoreResult, head},
     time::Timestamp,
 };
+
+/// When to ask again what another attempt of the same request has answered.
+const OVERTAKEN: Duration = Duration::from_secs(1);
 
 /// What one service call writes. Built up, then given to [`Operation::commit`] once.
 #[derive(Debug)]
@@ -236,12 +242,46 @@ impl<'a> Operation<'a> {
         let told = !events.is_empty();
         self.insert_all(&entries);
         self.insert_all(&events);
-        let mut outcomes = self.crm.store().commit(Scope::Organization(self.organization), self.changes).await?;
+        let mark = self.by.context.claim.map(|claim| claim.mark(self.now, effect(&self.changes, &entries)));
+        let place = self.changes.len();
+        self.changes.extend(mark);
+        let committed = self.crm.store().commit(Scope::Organization(self.organization), self.changes).await;
+        let mut outcomes = committed.map_err(|error| if is_lost_claim(&error, place) { overtaken() } else { error })?;
         outcomes.truncate(wanted);
         self.crm.hint_background(!entries.is_empty(), told);
         if self.has_jobs {
             self.crm.job_signal().due();
         }
         Ok(outcomes)
+    }
+}
+
+/// The one record that an operation is about: what its audit entries name, where they name but one.
+fn effect(changes: &[Change], entries: &[AuditEntry]) -> Option<Effect> {
+    let first = entries.first()?;
+    let record_id = first.record_id?;
+    let one = entries.iter().all(|entry| entry.record_id == first.record_id && entry.record_type == first.record_type);
+    let created = changes.iter().any(|change| match change {
+        Change::Insert { collection, rows } => {
+            collection.name == first.record_type && rows.iter().any(|row| row.id() == record_id)
+        }
+        _ => false,
+    });
+    one.then(|| Effect { record_type: first.record_type.clone(), record_id, created })
+}
+
+/// Whether the commit failed because another attempt of the request holds the claim that is marked at `place`.
+fn is_lost_claim(error: &StoreError, place: usize) -> bool {
+    match error {
+        StoreError::Unmet { change } => *change == place,
+        StoreError::NotFound { collection, .. } => *collection == ClaimRecord::COLLECTION.name,
+        _ => false,
+    }
+}
+
+fn overtaken() -> StoreError {
+    StoreError::Unavailable {
+        message: "Another attempt of the same request has overtaken this one.".to_owned(),
+        retry_after: OVERTAKEN,
     }
 }

@@ -7,6 +7,7 @@ mod compression;
 mod cors;
 pub(crate) mod exchange;
 mod headers;
+pub(crate) mod idempotency;
 pub(crate) mod limits;
 mod record;
 
@@ -29,6 +30,7 @@ use futures::{FutureExt as _, future::BoxFuture};
 use tower::{Layer, Service};
 use tracing::Instrument as _;
 
+pub(crate) use self::idempotency::Lookup;
 use self::{client::client_address, exchange::Exchange};
 use crate::{
     extract::{Pairs, shows_credentials},
@@ -46,13 +48,17 @@ const RETRY_AFTER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Puts [`Edge`] around a route.
 #[derive(Clone, Debug)]
-pub(crate) struct EdgeLayer(pub(crate) AppState);
+pub(crate) struct EdgeLayer {
+    pub(crate) state: AppState,
+    /// Reads what a request has written whose answer was lost.
+    pub(crate) lookup: Lookup,
+}
 
 impl<S> Layer<S> for EdgeLayer {
     type Service = Edge<S>;
 
     fn layer(&self, inner: S) -> Edge<S> {
-        Edge { inner, state: self.0.clone() }
+        Edge { inner, state: self.state.clone(), lookup: self.lookup.clone() }
     }
 }
 
@@ -61,6 +67,7 @@ impl<S> Layer<S> for EdgeLayer {
 pub(crate) struct Edge<S> {
     inner: S,
     state: AppState,
+    lookup: Lookup,
 }
 
 impl<S> Service<Request> for Edge<S>
@@ -80,8 +87,8 @@ where
         // The service that was polled ready answers; its clone waits for the next request.
         let clone = self.inner.clone();
         let inner = std::mem::replace(&mut self.inner, clone);
-        let state = self.state.clone();
-        Box::pin(async move { Ok(answer(state, request, inner).await) })
+        let (state, lookup) = (self.state.clone(), self.lookup.clone());
+        Box::pin(async move { Ok(answer(state, lookup, request, inner).await) })
     }
 }
 
@@ -100,7 +107,7 @@ struct Accepts {
     encoding: Option<HeaderValue>,
 }
 
-async fn answer<S>(state: AppState, mut request: Request, inner: S) -> Response
+async fn answer<S>(state: AppState, lookup: Lookup, mut request: Request, inner: S) -> Response
 where
     S: Service<Request, Response = Response, Error = Infallible> + Send + 'static,
     S::Future: Send + 'static,
@@ -129,6 +136,9 @@ where
             return problem.into_response();
         }
         request.extensions_mut().insert(exchange.clone());
+        if idempotency::applies(&state, &request) {
+            return idempotency::carry_out(state.clone(), lookup, request, inner, asked.accepts.problem_json).await;
+        }
         let mut inner = inner;
         let called = AssertUnwindSafe(async move { inner.call(request).await }).catch_unwind();
         match tokio::time::timeout(options.request_timeout, called).await {
@@ -137,10 +147,7 @@ where
                 log_panic(panic.as_ref());
                 Problem::internal().into_response()
             }
-            Err(_elapsed) => {
-                tracing::error!("A request took longer than {} s.", options.request_timeout.as_secs());
-                Problem::unavailable("The answer took too long.", RETRY_AFTER_TIMEOUT).into_response()
-            }
+            Err(_elapsed) => took_too_long(&state).into_response(),
         }
     }
     .instrument(span.clone())
@@ -195,8 +202,7 @@ fn finish(state: &AppState, asked: &Asked, exchange: &Exchange, response: &mut R
         exchange.note_code(problem.code());
         let rfc_9457 = asked.accepts.problem_json;
         let body = problem.body(exchange.request_id(), rfc_9457);
-        let content_type = if rfc_9457 { "application/problem+json; charset=utf-8" } else { crate::respond::JSON };
-        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(Problem::content_type(rfc_9457)));
         response.headers_mut().remove(header::CONTENT_LENGTH);
         response.headers_mut().append(header::VARY, HeaderValue::from_static("Accept"));
         *response.body_mut() = if asked.method == Method::HEAD { Body::empty() } else { Body::from(body) };
@@ -226,6 +232,11 @@ fn accepts(headers: &HeaderMap) -> Accepts {
         .filter_map(|value| value.to_str().ok())
         .any(|value| value.to_ascii_lowercase().contains("application/problem+json"));
     Accepts { problem_json, encoding: headers.get(header::ACCEPT_ENCODING).cloned() }
+}
+
+fn took_too_long(state: &AppState) -> Problem {
+    tracing::error!("A request took longer than {} s.", state.options().request_timeout.as_secs());
+    Problem::unavailable("The answer took too long.", RETRY_AFTER_TIMEOUT)
 }
 
 fn log_panic(panic: &(dyn Any + Send)) {

@@ -7,9 +7,9 @@ mod path;
 mod principal;
 
 pub(crate) use self::{
-    body::Body,
+    body::{Body, is_json, read_json},
     if_match::IfMatch,
     pairs::Pairs,
     path::Path,
-    principal::{Caller, key_of, shows_credentials},
+    principal::{Authenticated, Caller, key_of, shows_credentials},
 };

@@ -156,12 +156,17 @@ fn complete_operation(path: &str, method: &str, operation: &mut Map<String, Valu
     let has_parameter = path.contains('{');
     let has_precondition = operation.get("responses").is_some_and(|responses| responses.get("412").is_some());
     complete_parameters(path, operation, has_precondition);
+    let has_key = in_api && !public && matches!(method, "post" | "patch");
+    if has_key {
+        add_idempotency_key(operation);
+    }
     let Some(responses) = operation.entry("responses").or_insert_with(|| json!({})).as_object_mut() else { return };
     let mut always: Vec<&str> = vec!["500", "503"];
     always.extend(in_api.then_some(["400", "414", "429"]).into_iter().flatten());
     always.extend((!public).then_some(["401", "403"]).into_iter().flatten());
     always.extend(has_parameter.then_some("404"));
     always.extend(has_body.then_some(["408", "413", "415"]).into_iter().flatten());
+    always.extend(has_key.then_some(["409", "422"]).into_iter().flatten());
     for status in always {
         responses.entry(status).or_insert_with(|| json!({}));
     }
@@ -192,6 +197,17 @@ fn complete_parameters(path: &str, operation: &mut Map<String, Value>, has_preco
         if !described && parameter["in"] == "path" {
             parameter["description"] = "The record's id.".into();
         }
+    }
+}
+
+fn add_idempotency_key(operation: &mut Map<String, Value>) {
+    if let Some(parameters) = operation.get_mut("parameters").and_then(Value::as_array_mut) {
+        parameters.push(json!({
+            "name": "Idempotency-Key", "in": "header", "required": false,
+            "description": "A name for this request, such as a UUID, that makes it safe to send again: it takes effect once, and for 24 hours the first answer is given again with `Idempotent-Replayed: true`. Another body or query under the same key is 422, a first request still in hand 409. Bare or as a quoted string.",
+            "schema": {"type": "string", "minLength": 1, "maxLength": 257, "pattern": "^[!-~]+$"},
+            "example": "8e03978e-40d5-43dd-bc93-6894a57f9324",
+        }));
     }
 }
 
@@ -283,6 +299,13 @@ const PROBLEMS: &[ProblemKind] = &[
         "UNSUPPORTED_MEDIA_TYPE",
         "The body must be JSON in UTF-8, sent with the header Content-Type: application/json.",
         "The body is not JSON.",
+    ),
+    (
+        "422",
+        "IdempotencyMismatch",
+        "IDEMPOTENCY_MISMATCH",
+        "This key was used for a request with another body or query: use another key.",
+        "The `Idempotency-Key` was used for another request.",
     ),
     (
         "429",

@@ -7,7 +7,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use crm_core::error::{Error, FieldError, FieldErrors};
+use crm_core::{
+    error::{Error, FieldError, FieldErrors},
+    idempotency::Effect,
+};
 use serde::{Serialize, Serializer, ser::SerializeMap as _};
 use uuid::Uuid;
 
@@ -106,6 +109,39 @@ impl Problem {
         Self::new(StatusCode::URI_TOO_LONG, "URI_TOO_LONG", message)
     }
 
+    /// 409 of a request that is in hand.
+    pub(crate) fn still_running(retry_after: Duration) -> Self {
+        Self::new(StatusCode::CONFLICT, "CONFLICT", "The first request with this key is still being carried out.")
+            .with_retry_after(retry_after)
+    }
+
+    /// 409 of a request that was carried out, at least in part, and whose answer is lost.
+    pub(crate) fn lost_answer(effect: Option<&Effect>) -> Self {
+        let message = effect.map_or_else(
+            || {
+                "The request with this key was begun, and its answer was lost: look at what it has done, and send what \
+                 is missing under another key."
+                    .to_owned()
+            },
+            |Effect { record_type, record_id, .. }| {
+                format!(
+                    "The request with this key was carried out, and its answer was lost: look at {record_id} of \
+                     {record_type}, and use another key for another request."
+                )
+            },
+        );
+        Self::new(StatusCode::CONFLICT, "CONFLICT", message)
+    }
+
+    /// 422 of a key that was used for another request.
+    pub(crate) fn idempotency_mismatch() -> Self {
+        Self::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "IDEMPOTENCY_MISMATCH",
+            "This key was used for a request with another body or query: use another key.",
+        )
+    }
+
     /// 500 with nothing told.
     pub(crate) fn internal() -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "INTERNAL", "Something went wrong on our side.")
@@ -141,6 +177,11 @@ impl Problem {
     /// The code that programs read.
     pub(crate) fn code(&self) -> &'static str {
         self.0.code
+    }
+
+    /// The content type of the body.
+    pub(crate) const fn content_type(rfc_9457: bool) -> &'static str {
+        if rfc_9457 { "application/problem+json; charset=utf-8" } else { crate::respond::JSON }
     }
 
     /// The body in this API's own envelope, or in the form of RFC 9457.

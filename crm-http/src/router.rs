@@ -2,7 +2,14 @@ use axum::{Router, response::IntoResponse as _};
 use crm_core::Crm;
 use utoipa_axum::router::OpenApiRouter;
 
-use crate::{edge::EdgeLayer, openapi, options::RouterOptions, problem::Problem, routes, state::AppState};
+use crate::{
+    edge::{EdgeLayer, Lookup},
+    openapi,
+    options::RouterOptions,
+    problem::Problem,
+    routes,
+    state::AppState,
+};
 
 /// Where the documented routes stand.
 pub(crate) const API: &str = "/api/v1";
@@ -19,12 +26,13 @@ pub fn router(crm: Crm, options: RouterOptions) -> Router {
     let (alias, _same) = routes::api().split_for_parts();
     let document = openapi::complete(&described, options.base_url.as_deref());
     let state = AppState::new(crm, options, openapi::public_routes(&document));
+    let lookup = Lookup::new(routes.clone().with_state(state.clone()));
     routes
         .nest(ALIAS, alias)
         .merge(routes::documentation(&document))
         .fallback(|| async { Problem::no_route().into_response() })
         .method_not_allowed_fallback(|| async { Problem::method_not_allowed().into_response() })
-        .layer(EdgeLayer(state.clone()))
+        .layer(EdgeLayer { state: state.clone(), lookup })
         .with_state(state)
 }
 

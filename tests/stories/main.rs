@@ -15,5 +15,6 @@ mod contract;
 mod custom_field;
 mod customers;
 mod demo;
+mod idempotency;
 mod server;
 mod staff;

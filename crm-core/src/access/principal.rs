@@ -6,6 +6,7 @@ use super::{Permission, PermissionSet, Role};
 use crate::{
     error::{Error, Result},
     id::{OrganizationId, TeamId, UserId},
+    idempotency::Claim,
     store::Scope,
 };
 
@@ -55,13 +56,15 @@ pub enum Visibility {
     Own,
 }
 
-/// Where a request came from, for the audit trail.
+/// The request that is answered: where it came from, for the audit trail, and whether it may be sent again.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct RequestContext {
     /// The request's id, as in the response and the log.
     pub request_id: Option<String>,
     /// The client's address.
     pub ip: Option<IpAddr>,
+    /// The right to carry out a request that may be sent again: every commit in answer to it marks the claim.
+    pub claim: Option<Claim>,
 }
 
 /// Somebody who acts in an organization: built once at the edge, first argument of every service method.

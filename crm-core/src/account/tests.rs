@@ -111,7 +111,7 @@ fn process(store: &SharedStore, clock: &Arc<ManualClock>, settings: &AccountSett
 }
 
 fn context() -> RequestContext {
-    RequestContext { request_id: Some("test".to_owned()), ip: "203.0.113.7".parse().ok() }
+    RequestContext { request_id: Some("test".to_owned()), ip: "203.0.113.7".parse().ok(), ..RequestContext::default() }
 }
 
 fn credentials(email: &str, password: &str, totp: Option<&str>) -> SignIn {

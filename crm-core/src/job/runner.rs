@@ -142,7 +142,7 @@ async fn principal(crm: &Crm, job: &Job) -> Result<Principal> {
 }
 
 fn context_of(job: &Job) -> RequestContext {
-    RequestContext { request_id: job.request_id.clone(), ip: None }
+    RequestContext { request_id: job.request_id.clone(), ..RequestContext::default() }
 }
 
 /// Whether a run goes on to its work.

@@ -52,7 +52,7 @@ impl Exchange {
 
     /// For the audit trail.
     pub(crate) fn context(&self) -> RequestContext {
-        RequestContext { request_id: Some(self.0.request_id.to_string()), ip: self.0.client }
+        RequestContext { request_id: Some(self.0.request_id.to_string()), ip: self.0.client, claim: None }
     }
 
     /// What was learned so far.

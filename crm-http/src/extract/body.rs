@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 
 use crate::{
     json,
+    options::RouterOptions,
     problem::{Problem, Result},
     state::AppState,
 };
@@ -29,9 +30,7 @@ impl<T: FromInput> FromRequest<AppState> for Body<T> {
 
     async fn from_request(request: Request, state: &AppState) -> Result<Self> {
         let (parts, body) = request.into_parts();
-        let options = state.options();
-        let read = read(&parts.headers, body.into_data_stream(), options.body_limit);
-        let bytes = tokio::time::timeout(options.body_timeout, read).await.map_err(|_| Problem::slow_body())??;
+        let bytes = read_json(&parts.headers, body, state.options()).await?;
         if bytes.is_empty() {
             return match T::absent() {
                 Some(value) => Ok(Self(value)),
@@ -56,6 +55,15 @@ fn name_the_body(errors: &FieldErrors) -> Problem {
         named.add(field, error.code, error.message.clone());
     }
     Problem::invalid(named)
+}
+
+/// The bytes of a JSON body, within the limits of size and time.
+///
+/// # Errors
+/// 413, 408, or 400 where it broke off.
+pub(crate) async fn read_json(headers: &HeaderMap, body: axum::body::Body, options: &RouterOptions) -> Result<Vec<u8>> {
+    let read = read(headers, body.into_data_stream(), options.body_limit);
+    tokio::time::timeout(options.body_timeout, read).await.map_err(|_| Problem::slow_body())?
 }
 
 async fn read(headers: &HeaderMap, mut stream: BodyDataStream, limit: usize) -> Result<Vec<u8>> {
@@ -100,7 +108,7 @@ async fn drain(mut stream: BodyDataStream) {
 }
 
 /// Whether the content type is JSON in UTF-8.
-fn is_json(headers: &HeaderMap) -> bool {
+pub(crate) fn is_json(headers: &HeaderMap) -> bool {
     let Some(content_type) = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()) else {
         return false;
     };
