@@ -1,8 +1,13 @@
 //! The CRM: a store and the ports, put together.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::{
     account::{
@@ -10,6 +15,7 @@ use crate::{
     },
     audit::{Audit, AuditEntry},
     customer::{ContactPoint, Customer, CustomerGroup, Note},
+    error::{Error, Result},
     event::Event,
     field::{CustomField, FieldSets, Fields, UniqueValue},
     id::{RecordId, new_uuid},
@@ -25,6 +31,9 @@ use crate::{
     time::Timestamp,
     turn::Turns,
 };
+
+/// So many exports run at once in a process.
+const MAX_EXPORTS: usize = 4;
 
 /// The CRM over one store. Cheap to clone; every clone is the same CRM.
 #[derive(Clone)]
@@ -49,6 +58,8 @@ struct Inner {
     job_signal: Arc<dyn JobSignal>,
     job_workers: usize,
     running_jobs: RunningJobs,
+    exports: Arc<Semaphore>,
+    temporary_folder: PathBuf,
 }
 
 impl fmt::Debug for Crm {
@@ -68,6 +79,7 @@ pub struct CrmBuilder {
     job_handlers: JobHandlers,
     job_signal: Arc<dyn JobSignal>,
     job_workers: usize,
+    temporary_folder: PathBuf,
 }
 
 impl fmt::Debug for CrmBuilder {
@@ -127,10 +139,27 @@ impl CrmBuilder {
         self
     }
 
+    /// With another folder for files that a process needs for a while than the system's.
+    #[must_use]
+    pub fn temporary_folder(mut self, folder: PathBuf) -> Self {
+        self.temporary_folder = folder;
+        self
+    }
+
     /// The CRM.
     #[must_use]
     pub fn build(self) -> Crm {
-        let Self { store, clock, random, event_sinks, accounts, job_handlers, job_signal, job_workers } = self;
+        let Self {
+            store,
+            clock,
+            random,
+            event_sinks,
+            accounts,
+            job_handlers,
+            job_signal,
+            job_workers,
+            temporary_folder,
+        } = self;
         let settings = accounts.unwrap_or_else(|| AccountSettings::ephemeral(random.as_ref()));
         let cursor_key = CursorKey::new(settings.encryption_keys.derive("list cursors"));
         let accounts = AccountState::new(settings, random.as_ref());
@@ -152,6 +181,8 @@ impl CrmBuilder {
                 job_signal,
                 job_workers,
                 running_jobs: RunningJobs::default(),
+                exports: Arc::new(Semaphore::new(MAX_EXPORTS)),
+                temporary_folder,
             }),
         }
     }
@@ -169,6 +200,7 @@ impl Crm {
             accounts: None,
             job_handlers: JobHandlers::default(),
             job_signal: Arc::new(InProcessJobSignal::default()),
+            temporary_folder: std::env::temp_dir(),
             job_workers: std::thread::available_parallelism().map_or(2, |cores| cores.get().max(2)),
         }
     }
@@ -294,6 +326,19 @@ impl Crm {
     /// The jobs that run in this process.
     pub(crate) fn running_jobs(&self) -> &RunningJobs {
         &self.inner.running_jobs
+    }
+
+    /// Where files are that a process needs for a while.
+    pub(crate) fn temporary_folder(&self) -> &Path {
+        &self.inner.temporary_folder
+    }
+
+    /// A place among the exports that run at once: each holds a connection of the store for as long as it takes.
+    pub(crate) fn export_place(&self) -> Result<OwnedSemaphorePermit> {
+        Arc::clone(&self.inner.exports).try_acquire_owned().map_err(|_| Error::Unavailable {
+            message: format!("{MAX_EXPORTS} exports run already: try again when one has ended."),
+            retry_after: Duration::from_secs(10),
+        })
     }
 
     /// Where events go.

@@ -14,6 +14,7 @@ mod consent;
 mod contact_point;
 mod decide;
 mod duplicate;
+mod export;
 mod group;
 mod group_service;
 mod holders;
@@ -42,6 +43,7 @@ pub use self::{
     },
     consent::{Consent, ConsentChange, Consents},
     contact_point::{ContactKey, ContactKind, ContactPoint, ContactPointId, UnknownContactKind},
+    export::{CustomerExport, ExportBlocks, ExportFormat, MAX_WORKBOOK_ROWS, UnknownExportFormat},
     group::{
         CountedGroup, CustomerGroup, CustomerGroupId, GroupMembers, MembershipChange, NewCustomerGroup,
         ReplacedCustomerGroup,

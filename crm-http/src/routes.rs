@@ -35,6 +35,7 @@ mod audit;
 mod auth;
 mod customer;
 mod documentation;
+mod export;
 mod field;
 mod group;
 mod health;
@@ -62,6 +63,7 @@ pub(crate) fn api() -> OpenApiRouter<AppState> {
         .merge(role::routes())
         .merge(organization::routes())
         .merge(customer::routes())
+        .merge(export::routes())
         .merge(group::routes())
         .merge(tag::routes())
         .merge(note::routes())

@@ -4,6 +4,7 @@ mod bad_input;
 mod batch;
 mod duplicates;
 mod everyday;
+mod exports;
 mod foreign;
 mod groups;
 mod lists;

@@ -31,6 +31,8 @@ macro_rules! declare_permissions {
 declare_permissions! {
     /// Read customers, their notes, groups and tags.
     CUSTOMERS_READ = "customers:read";
+    /// Export customers as a file, beside reading them.
+    CUSTOMERS_EXPORT = "customers:export";
     /// Create and change customers, their notes and groups.
     CUSTOMERS_WRITE = "customers:write";
     /// Delete customers softly, restore them.

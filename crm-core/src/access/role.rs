@@ -80,8 +80,13 @@ impl Role {
             PermissionSet::of(&[p::CUSTOMERS_WRITE, p::CUSTOMERS_DELETE, p::CUSTOMERS_IMPORT]);
         match self {
             Self::SuperAdmin | Self::Admin => PermissionSet::every(),
-            Self::TL => READER.union(WRITER).union(PermissionSet::of(&[p::TAGS_WRITE, p::USERS_READ, p::TEAMS_WRITE])),
-            Self::QA => READER.union(PermissionSet::of(&[p::USERS_READ])),
+            Self::TL => READER.union(WRITER).union(PermissionSet::of(&[
+                p::CUSTOMERS_EXPORT,
+                p::TAGS_WRITE,
+                p::USERS_READ,
+                p::TEAMS_WRITE,
+            ])),
+            Self::QA => READER.union(PermissionSet::of(&[p::CUSTOMERS_EXPORT, p::USERS_READ])),
             Self::Agent => READER.union(WRITER),
             Self::Customer => CUSTOMER,
         }

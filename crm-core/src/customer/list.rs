@@ -90,7 +90,7 @@ impl Customers<'_> {
 
     /// A list that asks for one e-mail, phone or login looks at the few customers who have it: contact points know
     /// them, so that customers need no further index.
-    async fn narrowed(&self, by: &Principal, request: &ListRequest) -> Result<Filter> {
+    pub(super) async fn narrowed(&self, by: &Principal, request: &ListRequest) -> Result<Filter> {
         let Some(rule) = &request.rule else { return Ok(Filter::ALL) };
         let filter = rule.filter(self.crm.now());
         let conditions = match &filter {

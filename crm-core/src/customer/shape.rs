@@ -52,7 +52,7 @@ pub(crate) const FIELDS: [&str; 33] = [
 const STAFF_ONLY: [&str; 5] = ["tags", "group_ids", "metadata", "owner_id", "team_id"];
 
 /// A field's name, and what the retail profile calls it.
-const RETAIL: [(&str, &str); 4] =
+pub(crate) const RETAIL: [(&str, &str); 4] =
     [("name", "full_name"), ("phone", "contact_number"), ("status", "customer_status"), ("type", "customer_type")];
 
 /// Which fields of customers are answered, and under which names.
@@ -69,16 +69,21 @@ impl CustomerShape {
     /// # Errors
     /// On `profile` for one that is not there.
     pub(crate) fn new(profile: Option<&str>, fields: Vec<String>, custom: Arc<FieldSet>) -> Result<Self, FieldErrors> {
-        let retail = match profile {
-            None => false,
-            Some("retail") => true,
-            Some(_) => return Err(FieldErrors::one("profile", "INVALID_CHOICE", "must be retail, or left out")),
-        };
+        let retail = Self::is_retail(profile)?;
         let own = |name: String| {
             let named = RETAIL.iter().find(|(_, retail)| *retail == name);
             named.map_or(name, |(own, _)| (*own).to_owned())
         };
         Ok(Self { retail, fields: fields.into_iter().map(own).collect(), custom })
+    }
+
+    /// Whether the profile is the retail one.
+    pub(crate) fn is_retail(profile: Option<&str>) -> Result<bool, FieldErrors> {
+        match profile {
+            None => Ok(false),
+            Some("retail") => Ok(true),
+            Some(_) => Err(FieldErrors::one("profile", "INVALID_CHOICE", "must be retail, or left out")),
+        }
     }
 
     /// The same for customers themselves: what staff keeps to itself is left out.

@@ -290,6 +290,11 @@ impl FieldSet {
         CustomValues::from_members(shown.iter().map(|(key, json)| (*key, json.as_ref())))
     }
 
+    /// Whether [`FieldSet::present`] changes nothing, whatever the values.
+    pub(crate) const fn shows_as_stored(&self) -> bool {
+        self.plain
+    }
+
     /// The fields for rules, filters and orders: `custom.<key>`.
     #[must_use]
     pub fn catalog_fields(&self, country: Option<Country>) -> Vec<CatalogField> {

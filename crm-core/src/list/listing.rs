@@ -18,17 +18,19 @@ pub struct Listing<'c> {
     fields: Option<&'c [&'c str]>,
     pub(super) include: &'c [&'c str],
     pub(super) extra: &'c [&'c str],
+    pages: bool,
 }
 
 /// The parameters that every list has.
-pub(super) const PARAMETERS: [&str; 9] =
-    ["filter", "search", "sort", "fields", "include", "limit", "cursor", "page", "count"];
+const PARAMETERS: [&str; 9] = ["filter", "search", "sort", "fields", "include", "limit", "cursor", "page", "count"];
+/// So many of them choose records and fields; the others are of pages.
+const WITHOUT_PAGES: usize = 4;
 
 impl<'c> Listing<'c> {
     /// Of what the catalog describes, ordered by any of its fields that can order.
     #[must_use]
     pub const fn new(catalog: &'c Catalog) -> Self {
-        Self { catalog, sortable: None, fields: None, include: &[], extra: &[] }
+        Self { catalog, sortable: None, fields: None, include: &[], extra: &[], pages: true }
     }
 
     /// Ordered only by these fields, and by custom ones.
@@ -57,6 +59,18 @@ impl<'c> Listing<'c> {
     pub const fn extra(mut self, names: &'c [&'c str]) -> Self {
         self.extra = names;
         self
+    }
+
+    /// All records at once: no `include`, `limit`, `cursor`, `page` and `count`.
+    #[must_use]
+    pub const fn without_pages(mut self) -> Self {
+        self.pages = false;
+        self
+    }
+
+    /// The parameters that it has beside its own.
+    pub(super) fn parameters(&self) -> &'static [&'static str] {
+        if self.pages { &PARAMETERS } else { PARAMETERS.get(..WITHOUT_PAGES).unwrap_or_default() }
     }
 
     /// Reads a query string's parameters, decoded, in their order.
@@ -94,7 +108,7 @@ impl<'c> Listing<'c> {
                 (None, name) if self.extra.contains(&name) => {
                     reading.request.extra.insert(name.to_owned(), value.clone());
                 }
-                (None, name) if PARAMETERS.contains(&name) => reading.parameter(name, value),
+                (None, name) if self.parameters().contains(&name) => reading.parameter(name, value),
                 (operator, name) => {
                     if operator.is_none() && self.catalog.field(name).is_none() {
                         let message = self.unknown_parameter(name);
@@ -134,7 +148,7 @@ impl<'c> Listing<'c> {
             }
             seen.push(name.clone());
             if raw.get() == "null" {
-                if !PARAMETERS.contains(&name.as_str()) && !self.extra.contains(&name.as_str()) {
+                if !self.parameters().contains(&name.as_str()) && !self.extra.contains(&name.as_str()) {
                     reading.errors.add(path(given), "UNKNOWN_FIELD", self.unknown_member(given));
                 }
                 continue;
@@ -145,13 +159,13 @@ impl<'c> Listing<'c> {
     }
 
     fn unknown_parameter(&self, given: &str) -> String {
-        let parameters = PARAMETERS.into_iter().chain(self.extra.iter().copied());
+        let parameters = self.parameters().iter().copied().chain(self.extra.iter().copied());
         let names: Vec<&str> = self.catalog.fields().map(|field| field.name()).chain(parameters).collect();
         unknown("field or parameter", given, names.into_iter())
     }
 
     pub(super) fn unknown_member(&self, given: &str) -> String {
-        unknown("member", given, PARAMETERS.into_iter().chain(self.extra.iter().copied()))
+        unknown("member", given, self.parameters().iter().copied().chain(self.extra.iter().copied()))
     }
 
     pub(super) fn sort_names(&self) -> Vec<&str> {

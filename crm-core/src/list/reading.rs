@@ -4,7 +4,6 @@ use serde_json::value::RawValue;
 
 use super::{
     ListRequest, Listing, MAX_DEPTH, MAX_LIMIT, MAX_PARAMETERS, MAX_SEARCH, MAX_SORT_KEYS, MAX_TERMS,
-    listing::PARAMETERS,
     request::{TRUE_OR_FALSE, boolean},
 };
 use crate::{
@@ -83,7 +82,7 @@ impl<'l> Reading<'l> {
             return;
         }
         let extra = self.listing.extra.contains(&name);
-        if !extra && !PARAMETERS.contains(&name) {
+        if !extra && !self.listing.parameters().contains(&name) {
             self.errors.add(path(given), "UNKNOWN_FIELD", self.listing.unknown_member(given));
             return;
         }

@@ -51,7 +51,11 @@ async fn open(settings: &Settings) -> StoreResult<SharedStore> {
 
 /// The CRM of the settings over a store.
 pub(super) fn crm(settings: &Settings, store: SharedStore) -> Result<Crm, Failure> {
-    Ok(Crm::builder(store).accounts(accounts(settings)?).build())
+    let builder = Crm::builder(store).accounts(accounts(settings)?);
+    // The system's folder for temporary files is memory on some machines.
+    let builder =
+        if settings.data_dir.is_dir() { builder.temporary_folder(settings.data_dir.clone()) } else { builder };
+    Ok(builder.build())
 }
 
 fn accounts(settings: &Settings) -> Result<AccountSettings, Failure> {

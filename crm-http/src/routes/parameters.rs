@@ -55,3 +55,35 @@ pub(crate) struct ProfileParameter {
     #[param(example = "retail", pattern = "^retail$")]
     profile: Option<String>,
 }
+
+/// What of an export is chosen besides customers and fields.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "describes what services read")]
+pub(crate) struct ExportParameters {
+    /// A rule tree as JSON: `{"field":"spend","op":">","value":5000}`, `{"and":[…]}`, `{"or":[…]}`, `{"not":…}`.
+    #[param(example = json!("{\"field\":\"version\",\"op\":\">=\",\"value\":1}"))]
+    filter: Option<String>,
+    /// Words, each of which must be in some searchable field; case and accents make no difference.
+    #[param(max_length = 200)]
+    search: Option<String>,
+    /// Fields in order, `-` before one that runs downward; oldest first where it is left out, which is the fastest.
+    #[param(example = "-created_at", min_length = 1)]
+    sort: Option<String>,
+    /// Only these fields, as columns in this order; `custom` is all custom fields, `custom.city` one of them.
+    #[param(example = "name,email,spend", min_length = 1)]
+    fields: Option<String>,
+    /// Exports the bin, and nothing but the bin.
+    deleted: Option<bool>,
+    /// `csv`, `xlsx` or `ndjson`; where it is left out, what `Accept` names first, and else `csv`.
+    #[param(example = "csv", pattern = "^(csv|xlsx|ndjson)$")]
+    format: Option<String>,
+    /// The time zone of instants, by its IANA name; the organization's where it is left out. NDJSON is in UTC always.
+    #[param(example = "Europe/Paris")]
+    time_zone: Option<String>,
+    /// What stands between the cells of CSV: `,` `;` `|` `tab`, or another character.
+    #[param(example = ",")]
+    delimiter: Option<String>,
+    /// Begins CSV with a byte order mark, by which Excel knows UTF-8.
+    bom: Option<bool>,
+}
