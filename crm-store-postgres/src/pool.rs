@@ -1,0 +1,203 @@
+//! The connections.
+//!
+//! A connection that was given back had nothing left to do, so it is not pinged when it is lent again: a ping costs a
+//! third of a lookup by id. What can have gone wrong meanwhile, the next statement tells; see [`Session::is_stale`].
+//! One that was let go of in the middle of something (its caller was cancelled, a statement failed halfway) is closed
+//! instead of being used again, and the server takes its transaction back.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use crm_core::store::{StoreError, StoreResult};
+use futures::{StreamExt as _, stream::BoxStream};
+use sqlx::{ConnectOptions as _, Connection as _, Executor as _, PgConnection, Row as _, postgres::PgRow};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
+
+use crate::{
+    failure::{self, busy, closed},
+    options::PostgresOptions,
+    statement::Statement,
+};
+
+/// How long closing waits for connections on loan.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// At most so many connections, opened when they are first needed.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    pub(crate) options: PostgresOptions,
+    idle: Mutex<Vec<Server>>,
+    permits: Arc<Semaphore>,
+}
+
+/// A connection and the process of the server that serves it.
+#[derive(Debug)]
+struct Server {
+    connection: PgConnection,
+    process: i32,
+    began: String,
+    /// Whether it has served before, so that the server may have gone away meanwhile.
+    used: bool,
+}
+
+/// A connection on loan.
+#[derive(Debug)]
+pub(crate) struct Session<'a> {
+    pool: &'a Pool,
+    server: Option<Server>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Pool {
+    pub(crate) fn new(options: PostgresOptions) -> Self {
+        let permits = Arc::new(Semaphore::new(options.pool));
+        Self { options, idle: Mutex::default(), permits }
+    }
+
+    pub(crate) async fn acquire(&self) -> StoreResult<Session<'_>> {
+        self.acquire_with(failure::running).await
+    }
+
+    /// A connection; `failed` tells what to say where there is none.
+    pub(crate) async fn acquire_with(
+        &self,
+        failed: impl FnOnce(sqlx::Error) -> StoreError,
+    ) -> StoreResult<Session<'_>> {
+        let permit = match Arc::clone(&self.permits).try_acquire_owned() {
+            Ok(permit) => permit,
+            Err(_) => {
+                let waiting = Arc::clone(&self.permits).acquire_owned();
+                timeout(self.options.connect_timeout, waiting).await.map_err(|_| busy())?.map_err(|_| closed())?
+            }
+        };
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let server = match idle {
+            Some(server) => server,
+            None => self.connect().await.map_err(failed)?,
+        };
+        Ok(Session { pool: self, server: Some(server), _permit: permit })
+    }
+
+    /// A connection that is surely new.
+    pub(crate) async fn acquire_new(&self) -> StoreResult<Session<'_>> {
+        let mut session = self.acquire().await?;
+        if session.is_stale() {
+            drop(session.server.take());
+            session.server = Some(self.connect().await.map_err(failure::running)?);
+        }
+        Ok(session)
+    }
+
+    async fn connect(&self) -> sqlx::Result<Server> {
+        match timeout(self.options.connect_timeout, connect(&self.options)).await {
+            Ok(connected) => connected,
+            Err(elapsed) => Err(sqlx::Error::Io(elapsed.into())),
+        }
+    }
+
+    /// Closes what waits to be lent: the server behind it is not the same any more.
+    pub(crate) fn forget_idle(&self) {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// Closes the connections. Waits a moment for those on loan, which close when they come back; later loans are
+    /// refused.
+    pub(crate) async fn close(&self) {
+        let all = self.permits.acquire_many(u32::try_from(self.options.pool).unwrap_or(u32::MAX));
+        // A stream that nobody reads on keeps its connection, and must not keep the program.
+        drop(timeout(PATIENCE, all).await);
+        self.permits.close();
+        let idle = std::mem::take(&mut *self.idle.lock().unwrap_or_else(PoisonError::into_inner));
+        for server in idle {
+            // A connection that cannot say goodbye is gone as well.
+            server.connection.close().await.ok();
+        }
+    }
+}
+
+/// Opens a connection on which statements mean what they are meant to, whatever the server's own settings.
+async fn connect(options: &PostgresOptions) -> sqlx::Result<Server> {
+    let mut connection = options.connect.connect().await?;
+    let mut settings = format!(
+        "SET default_transaction_isolation = 'read committed'; SET TimeZone = 'UTC'; SET statement_timeout = {}; \
+         SET idle_in_transaction_session_timeout = {}; ",
+        options.statement_timeout.as_millis(),
+        // A stream waits for whoever reads it.
+        600_000
+    );
+    if connection.server_version_num().is_some_and(|version| version >= 140_000) {
+        // A statement whose caller went away ends soon.
+        settings.push_str("SET client_connection_check_interval = '2s'; ");
+    }
+    settings.push_str("SELECT pid::text, backend_start::text FROM pg_stat_activity WHERE pid = pg_backend_pid()");
+    let row = connection.fetch_one(sqlx::raw_sql(sqlx::AssertSqlSafe(settings))).await?;
+    let process = row.try_get::<&str, _>(0)?.parse().unwrap_or(0);
+    let began = row.try_get::<&str, _>(1)?.to_owned();
+    Ok(Server { connection, process, began, used: false })
+}
+
+impl Session<'_> {
+    /// Every row that the statement answers.
+    pub(crate) async fn all(&mut self, statement: Statement) -> sqlx::Result<Vec<PgRow>> {
+        self.connection()?.fetch_all(statement.query()).await
+    }
+
+    /// The first row that the statement answers.
+    pub(crate) async fn first(&mut self, statement: Statement) -> sqlx::Result<Option<PgRow>> {
+        self.connection()?.fetch_optional(statement.query()).await
+    }
+
+    /// How many rows the statement touched.
+    pub(crate) async fn execute(&mut self, statement: Statement) -> sqlx::Result<u64> {
+        self.connection()?.execute(statement.query()).await.map(|done| done.rows_affected())
+    }
+
+    /// Runs statements without arguments, which are not prepared.
+    pub(crate) async fn run(&mut self, sql: &str) -> sqlx::Result<()> {
+        let sql = sqlx::raw_sql(sqlx::AssertSqlSafe(sql.to_owned()));
+        self.connection()?.execute(sql).await.map(|_| ())
+    }
+
+    /// The rows that the statement answers, one by one: the connection is busy until the last.
+    pub(crate) fn rows(&mut self, statement: Statement) -> sqlx::Result<BoxStream<'_, sqlx::Result<PgRow>>> {
+        Ok(self.connection()?.fetch(statement.query()).boxed())
+    }
+
+    pub(crate) fn connection(&mut self) -> sqlx::Result<&mut PgConnection> {
+        self.server.as_mut().map(|server| &mut server.connection).ok_or(sqlx::Error::PoolClosed)
+    }
+
+    /// The number of the server's process.
+    pub(crate) fn process(&self) -> i32 {
+        self.server.as_ref().map_or(0, |server| server.process)
+    }
+
+    /// The server's process: its number and when it began, since numbers are used again.
+    pub(crate) fn identity(&self) -> (i32, String) {
+        self.server.as_ref().map_or((0, String::new()), |server| (server.process, server.began.clone()))
+    }
+
+    /// Whether the connection has been used before: if its first statement finds it lost, the server has gone away
+    /// meanwhile and may be back.
+    pub(crate) fn is_stale(&self) -> bool {
+        self.server.as_ref().is_some_and(|server| server.used)
+    }
+
+    /// Gives the connection back, which has nothing left to do. A loan that ends otherwise closes it.
+    pub(crate) fn release(mut self) {
+        if let Some(mut server) = self.server.take().filter(|_| !self.pool.permits.is_closed()) {
+            server.used = true;
+            self.pool.idle.lock().unwrap_or_else(PoisonError::into_inner).push(server);
+        }
+    }
+}
+
+/// Where nothing else is to be said of it.
+pub(crate) fn missing_row() -> StoreError {
+    StoreError::engine("the database answered no row where one was due")
+}
