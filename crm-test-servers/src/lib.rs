@@ -1,19 +1,21 @@
-//! Private database servers for tests and benches.
+//! Private database servers and message brokers for tests and benches.
 //!
 //! A server listens on a free port of the loopback address, keeps its data in a folder of its own, and ends with the
 //! process that started it, also where that is killed: it is the child of a small shell that waits for the end of a
 //! pipe. Nothing needs to be set up, and nothing of anybody's is touched.
 //!
-//! [`Postgres`] takes Debian's packages; [`Mongo`] takes `MONGODB_URL`, `MONGOD_BIN` or `mongod` on the `PATH`. Where
+//! [`Postgres`], [`RabbitMq`] and [`Redis`] take Debian's packages; [`Mongo`] takes `MONGODB_URL`, `MONGOD_BIN` or `mongod` on the `PATH`. Where
 //! there is none, the sentence says what to install.
 
 mod mongo;
 mod postgres;
+mod rabbitmq;
+mod redis;
 mod supervised;
 
 use std::{fmt, io};
 
-pub use self::{mongo::Mongo, postgres::Postgres};
+pub use self::{mongo::Mongo, postgres::Postgres, rabbitmq::RabbitMq, redis::Redis};
 
 /// What a server promises of acknowledged writes.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]

@@ -7,7 +7,7 @@ use std::{
     process::ExitCode,
 };
 
-use crm_test_servers::{Durability, Mongo, NoServer, Postgres};
+use crm_test_servers::{Durability, Mongo, NoServer, Postgres, RabbitMq, Redis};
 
 fn main() -> ExitCode {
     let engine = std::env::args().nth(1).unwrap_or_default();
@@ -17,8 +17,10 @@ fn main() -> ExitCode {
             hold(&server.url("crm"), Some(server.folder()))
         }),
         "mongo" => Mongo::start_own(Durability::Full).and_then(|server| hold(&server.url("crm"), server.folder())),
+        "redis" => Redis::start(Durability::Full).and_then(|server| hold(&server.url(0), Some(server.folder()))),
+        "rabbitmq" => RabbitMq::start().and_then(|server| hold(&server.url(), Some(server.folder()))),
         _ => {
-            let _ = writeln!(io::stderr(), "name one of: postgres, mongo");
+            let _ = writeln!(io::stderr(), "name one of: postgres, mongo, redis, rabbitmq");
             return ExitCode::from(2);
         }
     };

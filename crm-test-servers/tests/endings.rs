@@ -66,3 +66,13 @@ fn postgres_ends_with_its_process() {
 fn mongo_ends_with_its_process() {
     ends_with_its_process("mongo");
 }
+
+#[test]
+fn redis_ends_with_its_process() {
+    ends_with_its_process("redis");
+}
+
+#[test]
+fn rabbitmq_ends_with_its_process() {
+    ends_with_its_process("rabbitmq");
+}

@@ -4,7 +4,7 @@
 
 use std::net::TcpStream;
 
-use crm_test_servers::{Durability, Mongo, NoServer, Postgres};
+use crm_test_servers::{Durability, Mongo, NoServer, Postgres, RabbitMq, Redis};
 
 fn address(url: &str) -> String {
     let rest = url.split_once("://").unwrap().1;
@@ -38,6 +38,35 @@ fn mongo_starts_is_killed_comes_back_and_ends() -> Result<(), NoServer> {
         assert!(TcpStream::connect(&address).is_err());
         server.start_again()?;
     }
+    assert!(TcpStream::connect(&address).is_ok());
+    drop(server);
+    assert!(TcpStream::connect(&address).is_err());
+    Ok(())
+}
+
+#[test]
+fn redis_starts_is_killed_comes_back_and_ends() -> Result<(), NoServer> {
+    let mut server = Redis::start(Durability::Full)?;
+    let address = address(&server.url(0));
+    for _ in 0..3 {
+        assert!(TcpStream::connect(&address).is_ok());
+        server.kill()?;
+        assert!(TcpStream::connect(&address).is_err());
+        server.start_again()?;
+    }
+    drop(server);
+    assert!(TcpStream::connect(&address).is_err());
+    Ok(())
+}
+
+#[test]
+fn rabbitmq_starts_is_killed_comes_back_and_ends() -> Result<(), NoServer> {
+    let mut server = RabbitMq::start()?;
+    let address = address(&server.url());
+    assert!(TcpStream::connect(&address).is_ok());
+    server.kill()?;
+    assert!(TcpStream::connect(&address).is_err());
+    server.start_again()?;
     assert!(TcpStream::connect(&address).is_ok());
     drop(server);
     assert!(TcpStream::connect(&address).is_err());
