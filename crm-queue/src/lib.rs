@@ -3,21 +3,30 @@
 //! | | runs in | for |
 //! |---|---|---|
 //! | [`in_store`] | the CRM's own store | one process to a few: nothing more to run |
+//! | [`mod@redis`] | Redis 6.2 or newer | many processes, where Redis is there already |
 
 mod backoff;
+mod envelope;
 mod handing;
 mod hash;
 pub mod in_store;
+pub mod redis;
 #[cfg(feature = "conformance")]
 pub mod suite;
 mod turns;
 
 use crm_core::port::queue::{QueueError, QueueResult};
 
-pub use self::in_store::InStoreQueue;
+pub use self::{
+    in_store::InStoreQueue,
+    redis::{RedisOptions, RedisQueue},
+};
 
 /// Why a message died that no consumer ever answered for.
 pub(crate) const ABANDONED: &str = "every consumer that had it ended without an answer";
+
+/// Why a message died that is none of ours.
+pub(crate) const UNREADABLE: &str = "it is no message of the CRM";
 
 /// Whether so many dead letters fit a page.
 pub(crate) fn check_page(limit: usize) -> QueueResult<()> {

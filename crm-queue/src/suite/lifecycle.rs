@@ -40,7 +40,7 @@ pub async fn queues_that_close_give_back(opener: &impl Opener) -> CheckResult {
     let mut leaving = queue.consume(subscription).await?;
     let in_hand = next(&mut leaving, "a message").await?;
     queue.close().await;
-    let mut deliveries = consumer(&other, workers()?, 10).await?;
+    let mut deliveries = other.consume(subscription).await?;
     for _ in 0..10 {
         next(&mut deliveries, "a message of the queue that closed").await?.acknowledge().await?;
     }
