@@ -62,6 +62,10 @@ impl Rows<'_> {
         if let Some(organization) = self.organization {
             conditions.push(doc! { "organization_id": organization });
         }
+        if self.layout.collection.indexes.is_empty() {
+            // Only `_id` is led by the organization.
+            conditions.extend(self.key_range());
+        }
         self.push(&mut conditions, filter)?;
         conditions.extend(more);
         Ok(all(conditions))
@@ -137,7 +141,9 @@ impl Rows<'_> {
             Filter::Exists { field } if field.kind == FieldKind::TextList => {
                 doc! { format!("{}.0", path(field)): { "$exists": true } }
             }
-            Filter::Exists { field } => doc! { path(field): { "$exists": true } },
+            Filter::Exists { field } if field.kind == FieldKind::Json => doc! { path(field): { "$exists": true } },
+            // A field that is missing is as null to MongoDB, and only JSON can be null.
+            Filter::Exists { field } => doc! { path(field): { "$ne": null } },
             Filter::Search { terms } => {
                 let mut conditions = Vec::new();
                 search::push_terms(&mut conditions, self.layout, terms)?;
@@ -170,7 +176,9 @@ impl Rows<'_> {
                 self.compared(field, Comparison::Equal, value)?
             }
             Filter::In { field, values } => doc! { path(field): { "$nin": operands(values)? } },
-            Filter::Exists { field } if field.kind != FieldKind::TextList => doc! { path(field): { "$exists": false } },
+            Filter::Exists { field } if !matches!(field.kind, FieldKind::TextList | FieldKind::Json) => {
+                doc! { path(field): { "$eq": null } }
+            }
             Filter::And(filters) if filters.is_empty() => never(),
             other => opposite(self.condition(other)?),
         })
@@ -199,9 +207,9 @@ impl Rows<'_> {
         for bound in &range.0 {
             match bound {
                 Bound::Equal(column, value) => {
-                    conditions.push(doc! { column_path(column): { "$eq": operand(value)? } })
+                    conditions.push(doc! { column_path(column): { "$eq": operand(value)? } });
                 }
-                Bound::Missing(column) => conditions.push(doc! { column_path(column): { "$exists": false } }),
+                Bound::Missing(column) => conditions.push(doc! { column_path(column): { "$eq": null } }),
                 Bound::Present(column) => conditions.push(doc! { column_path(column): { "$ne": null } }),
                 Bound::After { columns, values, descending } => {
                     let operator = if *descending { "$lt" } else { "$gt" };

@@ -16,6 +16,7 @@ const SNAPSHOT_UNAVAILABLE: i32 = 246;
 const NAMESPACE_EXISTS: i32 = 48;
 const NAMESPACE_NOT_FOUND: i32 = 26;
 const INDEX_NOT_FOUND: i32 = 27;
+const BAD_VALUE: i32 = 2;
 const INDEX_OPTIONS_CONFLICT: i32 = 85;
 const INDEX_KEY_CONFLICT: i32 = 86;
 const UNAUTHORIZED: i32 = 13;
@@ -72,6 +73,11 @@ pub(crate) fn is_lost(error: &Error) -> bool {
 /// Whether an index of the name, or of the same fields, is there and is another.
 pub(crate) fn is_other_index(error: &Error) -> bool {
     has_code(error, &[INDEX_OPTIONS_CONFLICT, INDEX_KEY_CONFLICT])
+}
+
+/// Whether the index that a command names is not there.
+pub(crate) fn is_bad_hint(error: &Error) -> bool {
+    code(error).is_some_and(|(code, message)| code == BAD_VALUE && message.contains("hint"))
 }
 
 /// Whether the collection is there already.

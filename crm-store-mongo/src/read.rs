@@ -20,7 +20,7 @@ use crate::{
     compile::{Rows, column_path, is_id, operator},
     decimal, failure,
     layout::Layout,
-    row,
+    row, schema,
     session::{Fault, Session, in_snapshot, limited},
     store::MongoStore,
 };
@@ -89,9 +89,21 @@ pub(crate) fn plan(store: &MongoStore, layout: &Layout, organization: Option<Uui
     (plan, by_key)
 }
 
-/// The order of the rows of a range.
-pub(crate) fn order(plan: &PagePlan, range: &Range, by_key: bool) -> Document {
-    plan.order_within(range)
+/// The index that is read, where the choice is not left to the server: it might sort all of an organization's records
+/// to save reading twenty.
+fn hint(plan: &PagePlan, organization: Option<Uuid>) -> Option<String> {
+    match &plan.access {
+        Access::Index(index) | Access::Element { index, .. } if !plan.slow => Some(schema::index_name(index)),
+        Access::Custom(field) => schema::custom_index_name(field, organization?),
+        _ => None,
+    }
+}
+
+/// The order of the rows: in every range the whole of it, which is what an index has.
+pub(crate) fn order(plan: &PagePlan, by_key: bool) -> Document {
+    plan.keys
+        .iter()
+        .flat_map(|key| key.columns.iter().map(|column| (column, key.descending)))
         .map(|(column, descending)| {
             let path = if by_key && is_id(&column.field) { "_id".to_owned() } else { column_path(column) };
             (path, Bson::Int32(if descending { -1 } else { 1 }))
@@ -132,6 +144,42 @@ pub(crate) async fn find(
     Ok(Page { rows, has_more, slow: plan.slow })
 }
 
+/// What the server does for each range that a page reads.
+pub(crate) async fn explain(
+    store: &MongoStore,
+    scope: Scope,
+    collection: &'static Collection,
+    query: &Query,
+) -> StoreResult<Vec<RawDocumentBuf>> {
+    let organization = visible_organization(scope, collection)?;
+    check_query(collection, query)?;
+    let layout = store.layouts.of(collection);
+    let rows = Rows { layout: &layout, organization };
+    let (plan, by_key) = plan(store, &layout, organization, query);
+    let mut explained = Vec::with_capacity(plan.ranges.len());
+    let mut missing = i64::try_from(query.limit.saturating_add(1)).unwrap_or(i64::MAX);
+    for range in &plan.ranges {
+        let mut find = doc! {
+            "find": collection.name,
+            "filter": range_filter(&rows, &query.filter, range, by_key)?,
+            "sort": order(&plan, by_key),
+            "limit": missing,
+            "projection": layout.projection.clone(),
+        };
+        find.extend(hint(&plan, organization).map(|hint| ("hint".to_owned(), Bson::String(hint))));
+        let explain = doc! { "explain": find, "verbosity": "executionStats" };
+        let told = RawDocumentBuf::try_from(store.database.run_command(explain).await.map_err(failure::running)?);
+        let told = told.map_err(StoreError::engine)?;
+        let returned = told.get_document("executionStats").ok().and_then(|stats| stats.get("nReturned").ok().flatten());
+        missing -= returned.and_then(row::integer).unwrap_or(0);
+        explained.push(told);
+        if missing <= 0 {
+            break;
+        }
+    }
+    Ok(explained)
+}
+
 /// Reads the ranges of a plan one after the other until there are so many rows as are wanted.
 pub(crate) async fn page(
     session: &mut Session<'_>,
@@ -151,8 +199,17 @@ pub(crate) async fn page(
         let mut options = options(rows.layout, missing);
         options.limit = i64::try_from(missing).ok();
         options.skip = (!several && query.skip > 0).then_some(query.skip);
-        options.sort = Some(order(plan, range, by_key));
-        let found = session.rows(rows.layout, range_filter(rows, filter, range, by_key)?, options).await?;
+        options.sort = Some(order(plan, by_key));
+        options.hint = hint(plan, rows.organization).map(Hint::Name);
+        let filter = range_filter(rows, filter, range, by_key)?;
+        let found = match session.rows(rows.layout, filter.clone(), options.clone()).await {
+            // Somebody dropped the index: by hand, or in another process that of a custom field.
+            Err(Fault::Driver(error)) if options.hint.is_some() && failure::is_bad_hint(&error) => {
+                options.hint = None;
+                session.rows(rows.layout, filter, options).await?
+            }
+            found => found?,
+        };
         let skipped = left_out.min(found.len());
         left_out -= skipped;
         read.extend(found.into_iter().skip(skipped));
@@ -169,6 +226,11 @@ pub(crate) fn stream<'a>(
     collection: &'static Collection,
     query: Query,
 ) -> BoxStream<'a, StoreResult<Row>> {
+    if (1..=BATCH as usize).contains(&query.limit) {
+        // So few rows are one page.
+        let page = async move { find(store, scope, collection, &query).await };
+        return stream::once(page).map_ok(|page| stream::iter(page.rows.into_iter().map(Ok))).try_flatten().boxed();
+    }
     stream::once(open(store, scope, collection, query)).try_flatten().boxed()
 }
 
@@ -213,7 +275,7 @@ async fn open<'a>(
     let mut options = options(&layout, if query.limit == 0 { usize::MAX } else { query.limit });
     options.limit = (query.limit > 0).then(|| i64::try_from(query.limit).unwrap_or(i64::MAX));
     options.skip = (query.skip > 0).then_some(query.skip);
-    options.sort = Some(order(&plan, &Range::default(), by_key));
+    options.sort = Some(order(&plan, by_key));
     let by_id = plan.keys.first().is_some_and(|key| is_id(&key.columns[0].field));
     if !by_id {
         options.hint = Some(Hint::Name("_id_".to_owned()));

@@ -2,7 +2,7 @@
 
 use bson::{Bson, Document, doc};
 use crm_core::store::{
-    CustomIndex, FieldKind, FieldRef, UniqueKey,
+    CustomIndex, FieldKind, FieldRef, Index, UniqueKey,
     plan::{Column, IndexColumn, index_columns, sort_columns},
 };
 use uuid::Uuid;
@@ -15,6 +15,11 @@ pub(crate) const VERSION: i64 = 1;
 /// The name of the index that holds a unique key.
 pub(crate) fn key_name(key: &UniqueKey) -> String {
     format!("key_{}", key.name)
+}
+
+/// The name of the index that serves a known query.
+pub(crate) fn index_name(index: &Index) -> String {
+    format!("index_{}", index.name)
 }
 
 /// The indexes of the collection besides that of `_id`, as `createIndexes` takes them.
@@ -46,7 +51,7 @@ pub(crate) fn indexes(layout: &Layout) -> Vec<Document> {
             !again
         });
         let key: Document = columns.map(|column| (index_path(&column), direction(column.descending))).collect();
-        indexes.push(doc! { "name": format!("index_{}", index.name), "key": key });
+        indexes.push(doc! { "name": index_name(index), "key": key });
     }
     if !layout.searched.is_empty() {
         let mut key = leading(layout);
@@ -79,13 +84,11 @@ pub(crate) fn custom_index_name(field: &FieldRef, organization: Uuid) -> Option<
     Some(format!("custom_{}_{}_{}_{key}", field.name, organization.simple(), json::way(field.kind)?))
 }
 
-/// An index on a custom field, of one organization's records only.
+/// An index on a custom field, of one organization's records only, so that the organization need not lead it.
 pub(crate) fn custom_index(index: &CustomIndex, organization: Uuid) -> Option<Document> {
     let field = FieldRef::custom(index.field, index.key.clone(), index.kind);
-    let mut key = doc! { "organization_id": 1 };
-    for column in sort_columns(index.collection, &field) {
-        key.insert(column_path(&column), 1);
-    }
+    let columns = sort_columns(index.collection, &field);
+    let mut key: Document = columns.iter().map(|column| (column_path(column), direction(false))).collect();
     key.insert("id", 1);
     Some(doc! {
         "name": custom_index_name(&field, organization)?,

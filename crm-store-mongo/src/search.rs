@@ -93,7 +93,7 @@ pub(crate) fn containing(folded: &str) -> StoreResult<Bson> {
                 '\0' => return Err(StoreError::Misuse("a text to look for has a NUL".to_owned())),
                 // Written as codes, since an escaped line end is not a line end in every flavour.
                 character if character.is_ascii_control() => {
-                    pattern.push_str(&format!("\\x{:02x}", u32::from(character)))
+                    pattern.push_str(&format!("\\x{:02x}", u32::from(character)));
                 }
                 character => pattern.extend(['\\', character]),
             }

@@ -56,6 +56,21 @@ impl MongoStore {
         Ok(store)
     }
 
+    /// What the server does for each range that a page reads, as its `explain` tells with `executionStats`: for tests of
+    /// the indexes.
+    ///
+    /// # Errors
+    /// As [`Store::find`].
+    #[doc(hidden)]
+    pub async fn explain(
+        &self,
+        scope: Scope,
+        collection: &'static Collection,
+        query: &Query,
+    ) -> StoreResult<Vec<RawDocumentBuf>> {
+        read::explain(self, scope, collection, query).await
+    }
+
     pub(crate) fn collection(&self, collection: &'static Collection) -> Documents<RawDocumentBuf> {
         self.database.collection(collection.name)
     }

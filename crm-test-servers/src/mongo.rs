@@ -1,4 +1,5 @@
 use std::{
+    fs,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -44,6 +45,15 @@ impl Mongo {
     /// # Errors
     /// [`NoServer`] with what to install.
     pub fn start_own(durability: Durability) -> Result<Self, NoServer> {
+        // One that stands in for MongoDB is told to be durable; MongoDB itself always is.
+        Self::start_with(if durability == Durability::Full { &["MONGOGW_DURABLE=1"] } else { &[] })
+    }
+
+    /// A new server that sees these variables of the environment (`NAME=value`).
+    ///
+    /// # Errors
+    /// [`NoServer`] with what to install.
+    pub fn start_with(variables: &[&str]) -> Result<Self, NoServer> {
         let program =
             std::env::var_os("MONGOD_BIN").map(PathBuf::from).or_else(|| on_path("mongod")).ok_or_else(|| {
                 NoServer(
@@ -55,15 +65,12 @@ impl Mongo {
         // The shell that ends the server removes the folder.
         let folder = TempDir::with_prefix("crm-mongo-")?.keep();
         let port = free_port()?;
-        let mut command: Vec<String> = Vec::new();
-        if durability == Durability::Full {
-            // One that stands in for MongoDB is told so; MongoDB itself always is.
-            command.extend(["env".to_owned(), "MONGOGW_DURABLE=1".to_owned()]);
-        }
+        let mut command = vec!["env".to_owned()];
+        command.extend(variables.iter().map(|variable| (*variable).to_owned()));
         command.extend([program.display().to_string(), "--port".to_owned(), port.to_string(), "--dbpath".to_owned()]);
         command.push(folder.display().to_string());
         command.extend(["--bind_ip", "127.0.0.1", "--replSet", REPLICA_SET].map(str::to_owned));
-        let server = Supervised::start(&folder, port, "TERM", &command, || true)?;
+        let server = Supervised::start(&folder, port, "TERM", &command, || times_ready(&folder) > 0)?;
         initiate(port);
         let url = format!("mongodb://127.0.0.1:{port}/?replicaSet={REPLICA_SET}&directConnection=true");
         Ok(Self { server: Some(server), start: Some(Start { folder, port, command }), url })
@@ -98,9 +105,16 @@ impl Mongo {
     /// [`NoServer`] where it does not come back.
     pub fn start_again(&mut self) -> Result<(), NoServer> {
         let start = self.start.as_ref().ok_or_else(|| NoServer("the server is not ours".to_owned()))?;
-        self.server = Some(Supervised::start(&start.folder, start.port, "TERM", &start.command, || true)?);
+        let before = times_ready(&start.folder);
+        let ready = || times_ready(&start.folder) > before;
+        self.server = Some(Supervised::start(&start.folder, start.port, "TERM", &start.command, ready)?);
         Ok(())
     }
+}
+
+/// How often the server has said in its log that it is ready: who listens on the port may not answer yet.
+fn times_ready(folder: &Path) -> usize {
+    fs::read_to_string(folder.join("server.log")).map_or(0, |log| log.matches("Waiting for connections").count())
 }
 
 /// MongoDB itself wants to be told once that it is a set of one. What is one already says no, which is as good.
