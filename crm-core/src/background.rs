@@ -16,6 +16,7 @@ use crate::{
     access::Principal,
     audit::sealer::{self, Heads},
     crm::Crm,
+    customer::import,
     error::Result,
     event::relay,
     field,
@@ -189,8 +190,8 @@ async fn clean(crm: &Crm, holder: Uuid) -> Result<()> {
     Ok(())
 }
 
-/// Removes what has been kept long enough: old events, ended sessions and jobs, answers kept for
-/// a day, customers 30 days in the bin.
+/// Removes what has been kept long enough: old events, ended sessions and jobs, answers kept for a day, customers
+/// 30 days in the bin, imports that can no longer be taken back.
 ///
 /// # Errors
 /// Those of the store.
@@ -203,7 +204,9 @@ pub async fn clean_now(crm: &Crm) -> Result<()> {
     let all = Query::new(Filter::ALL, 0);
     let mut organizations = std::pin::pin!(crm.repo::<Organization>().stream(Scope::Installation, all));
     while let Some(organization) = organizations.next().await {
-        let purged = crm.customers().purge_deleted(&Principal::system(organization?.id), due).await?;
+        let by = Principal::system(organization?.id);
+        import::remove_old(crm, &by).await?;
+        let purged = crm.customers().purge_deleted(&by, due).await?;
         if purged > 0 {
             tracing::info!(purged, "removed customers who were in the bin for 30 days");
         }

@@ -14,7 +14,10 @@ use crate::{
         AccountSettings, AccountState, Accounts, Agents, ApiKey, ApiKeys, LoginRecord, RefreshToken, Session, User,
     },
     audit::{Audit, AuditEntry},
-    customer::{ContactPoint, Customer, CustomerGroup, Note},
+    customer::{
+        ContactPoint, Customer, CustomerGroup, Note,
+        import::{CustomerImport, ImportHandler, ImportMapping, ImportPart, RevertHandler},
+    },
     error::{Error, Result},
     event::Event,
     field::{CustomField, FieldSets, Fields, UniqueValue},
@@ -198,7 +201,7 @@ impl Crm {
             random: Arc::new(OperatingSystemRandom),
             event_sinks: Vec::new(),
             accounts: None,
-            job_handlers: JobHandlers::default(),
+            job_handlers: JobHandlers::default().with(ImportHandler).with(RevertHandler),
             job_signal: Arc::new(InProcessJobSignal::default()),
             temporary_folder: std::env::temp_dir(),
             job_workers: std::thread::available_parallelism().map_or(2, |cores| cores.get().max(2)),
@@ -412,6 +415,9 @@ pub const fn collections() -> &'static [&'static Collection] {
         CustomerGroup::COLLECTION,
         Note::COLLECTION,
         Job::COLLECTION,
+        CustomerImport::COLLECTION,
+        ImportPart::COLLECTION,
+        ImportMapping::COLLECTION,
     ];
     COLLECTIONS
 }

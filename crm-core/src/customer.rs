@@ -18,6 +18,7 @@ mod export;
 mod group;
 mod group_service;
 mod holders;
+pub mod import;
 mod input;
 mod list;
 mod metadata;

@@ -140,8 +140,15 @@ where
             return idempotency::carry_out(state.clone(), lookup, request, inner, asked.accepts.problem_json).await;
         }
         let mut inner = inner;
-        let called = AssertUnwindSafe(async move { inner.call(request).await }).catch_unwind();
-        match tokio::time::timeout(options.request_timeout, called).await {
+        let mut called = std::pin::pin!(AssertUnwindSafe(async move { inner.call(request).await }).catch_unwind());
+        let answered = loop {
+            match tokio::time::timeout(options.request_timeout, called.as_mut()).await {
+                // A file that goes on arriving is not cut off.
+                Err(_elapsed) if exchange.got_further() => {}
+                answered => break answered,
+            }
+        };
+        match answered {
             Ok(Ok(Ok(response))) => response,
             Ok(Err(panic)) => {
                 log_panic(panic.as_ref());

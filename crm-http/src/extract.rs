@@ -5,6 +5,7 @@ mod if_match;
 mod pairs;
 mod path;
 mod principal;
+mod upload;
 
 pub(crate) use self::{
     body::{Body, is_json, read_json},
@@ -12,4 +13,5 @@ pub(crate) use self::{
     pairs::Pairs,
     path::Path,
     principal::{Authenticated, Caller, key_of, shows_credentials},
+    upload::{FilePart, FileUpload},
 };

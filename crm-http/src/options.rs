@@ -19,7 +19,9 @@ pub struct RouterOptions {
     pub principal_limit: Option<Policy>,
     /// The longest body of a request, in bytes.
     pub body_limit: usize,
-    /// How long a body may take to arrive.
+    /// The largest file that is taken, in bytes.
+    pub upload_limit: u64,
+    /// How long a body may take to arrive; of a file, each piece.
     pub body_timeout: Duration,
     /// The longest address of a request, in bytes.
     pub uri_limit: usize,
@@ -47,6 +49,7 @@ impl Default for RouterOptions {
             ],
             principal_limit: Some(Policy::new("principal", 6000, Duration::from_mins(15))),
             body_limit: 1024 * 1024,
+            upload_limit: 1024 * 1024 * 1024,
             body_timeout: Duration::from_secs(30),
             uri_limit: 16 * 1024,
             request_timeout: Duration::from_secs(60),

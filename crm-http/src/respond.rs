@@ -75,6 +75,30 @@ impl<T: Serialize> IntoResponse for Created<T> {
     }
 }
 
+/// 202 with work that goes on, and the address where it can be watched.
+#[derive(Debug)]
+pub(crate) struct Accepted<T> {
+    location: String,
+    body: T,
+}
+
+impl<T> Accepted<T> {
+    /// Work that is found under `/{path}/{id}`.
+    pub(crate) fn new(path: &str, id: impl std::fmt::Display, body: T) -> Self {
+        Self { location: format!("/api/v1/{path}/{id}"), body }
+    }
+}
+
+impl<T: Serialize> IntoResponse for Accepted<T> {
+    fn into_response(self) -> Response {
+        let mut response = json(StatusCode::ACCEPTED, &self.body);
+        if let Ok(location) = HeaderValue::try_from(self.location) {
+            response.headers_mut().insert(header::LOCATION, location);
+        }
+        response
+    }
+}
+
 /// 204.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NoContent;

@@ -39,6 +39,7 @@ mod export;
 mod field;
 mod group;
 mod health;
+mod import;
 mod job;
 mod note;
 mod organization;
@@ -68,6 +69,7 @@ pub(crate) fn api() -> OpenApiRouter<AppState> {
         .merge(tag::routes())
         .merge(note::routes())
         .merge(field::routes())
+        .merge(import::routes())
         .merge(job::routes())
 }
 

@@ -27,7 +27,7 @@ impl Operation {
                     method,
                     path: path.clone(),
                     permission: operation["x-permission"].as_str().expect("a permission").to_owned(),
-                    has_body: operation.get("requestBody").is_some(),
+                    has_body: operation["requestBody"]["content"].get("application/json").is_some(),
                 });
             }
         }

@@ -16,5 +16,6 @@ mod custom_field;
 mod customers;
 mod demo;
 mod idempotency;
+mod imports;
 mod server;
 mod staff;

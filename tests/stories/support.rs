@@ -6,6 +6,7 @@ mod client;
 mod log;
 mod people;
 mod store;
+mod upload;
 
 #[expect(unused_imports, reason = "for stories")]
 pub(crate) use self::{
@@ -14,6 +15,7 @@ pub(crate) use self::{
     client::Client,
     people::{Organization, PASSWORD, Person, Staffed},
     store::StoreKind,
+    upload::Form,
 };
 
 /// Tells each story once on every store there is.

@@ -1,7 +1,7 @@
 //! What is asked of customers, and what became of it.
 
-use super::{Customer, CustomerInput};
-use crate::{error::FieldErrors, id::CustomerId, store::Filter};
+use super::{ContactKey, Customer, CustomerInput};
+use crate::{error::FieldErrors, field::CustomFieldId, id::CustomerId, store::Filter};
 
 /// What is asked of one customer.
 #[derive(Clone, Debug)]
@@ -10,6 +10,10 @@ pub(crate) enum Ask {
     Create(CustomerInput),
     /// The one with this e-mail, else this phone; a new one where there is none.
     Upsert(CustomerInput),
+    /// The one that a row of a file finds; a new one where there is none, if the row may make one.
+    Row(Box<RowAsk>),
+    /// To be exactly this, but for what the store keeps by itself: it was so before.
+    Become(Box<Customer>),
     /// All writable fields of one.
     Replace(CustomerId, CustomerInput),
     /// Some fields of one.
@@ -22,19 +26,68 @@ pub(crate) enum Ask {
     Unreadable(FieldErrors),
 }
 
+/// What a row of a file asks.
+#[derive(Clone, Debug)]
+pub(crate) struct RowAsk {
+    /// What it says of a customer who is there.
+    pub(crate) input: CustomerInput,
+    /// What it says of a new one, where that is more.
+    pub(crate) with_defaults: Option<Box<CustomerInput>>,
+    /// How it finds the customer; nothing where the row leaves that empty.
+    pub(crate) sought: Option<Sought>,
+    /// The field by which rows find customers, for a refusal.
+    pub(crate) field: String,
+    /// Whether it may make a customer.
+    pub(crate) creates: bool,
+}
+
+/// How a customer is found.
+#[derive(Clone, Debug)]
+pub(crate) enum Sought {
+    /// By an e-mail or a phone.
+    Contact(ContactKey),
+    /// By the value of a unique custom field.
+    Unique(CustomFieldId, String),
+    /// By the id.
+    Id(CustomerId),
+}
+
 impl Ask {
-    pub(crate) const fn id(&self) -> Option<CustomerId> {
+    pub(crate) fn id(&self) -> Option<CustomerId> {
         match self {
             Self::Replace(id, _) | Self::Merge(id, _) | Self::Delete(id) | Self::Restore(id) => Some(*id),
+            Self::Become(customer) => Some(customer.id),
+            Self::Row(row) => match row.sought {
+                Some(Sought::Id(id)) => Some(id),
+                _ => None,
+            },
             Self::Create(_) | Self::Upsert(_) | Self::Unreadable(_) => None,
         }
     }
 
-    pub(super) const fn input(&self) -> Option<&CustomerInput> {
+    pub(super) fn input(&self) -> Option<&CustomerInput> {
         match self {
             Self::Create(input) | Self::Upsert(input) | Self::Replace(_, input) | Self::Merge(_, input) => Some(input),
-            Self::Delete(_) | Self::Restore(_) | Self::Unreadable(_) => None,
+            Self::Row(row) => Some(&row.input),
+            Self::Become(_) | Self::Delete(_) | Self::Restore(_) | Self::Unreadable(_) => None,
         }
+    }
+
+    /// What the customer is to be exactly.
+    pub(super) fn becomes(&self) -> Option<&Customer> {
+        match self {
+            Self::Become(customer) => Some(customer),
+            _ => None,
+        }
+    }
+
+    /// Everything that may be said of the customer.
+    pub(super) fn inputs(&self) -> impl Iterator<Item = &CustomerInput> {
+        let further = match self {
+            Self::Row(row) => row.with_defaults.as_deref(),
+            _ => None,
+        };
+        self.input().into_iter().chain(further)
     }
 }
 
@@ -55,6 +108,8 @@ pub(crate) struct ChunkOptions {
     pub(crate) atomic: bool,
     /// One audit entry for the chunk with this action and description, instead of one for each customer.
     pub(crate) entry: Option<(&'static str, serde_json::Value)>,
+    /// No audit entry and no event for a customer: whoever asks writes both for the chunk.
+    pub(crate) quiet: bool,
     /// Only customers that (still) match are changed; others are left as they are.
     pub(crate) only: Option<Filter>,
 }

@@ -373,7 +373,7 @@ impl Customers<'_> {
                     },
                     atomic: options.atomic,
                     entry: Some(("customer.batch_updated", given)),
-                    only: None,
+                    ..ChunkOptions::default()
                 };
                 let until = options.time_limit.map(|limit| self.crm.now().plus(limit));
                 self.change_matching_part(by, filter, &change, chunk, Part { after, until }).await

@@ -4,9 +4,9 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::{
     ContactKey, Customer, Customers,
-    ask::{Ask, ChunkOptions, Deed},
+    ask::{Ask, ChunkOptions, Deed, Sought},
     decide::{self, Door, Setting},
-    duplicate::{Holders, taken_keys},
+    duplicate::{Holders, UniqueHolders, taken_keys},
 };
 use crate::{
     access::Principal,
@@ -52,7 +52,6 @@ impl Chunk<'_> {
         &self,
         customers: Customers<'_>,
         ask: &Ask,
-        has_key: bool,
         meant: Option<CustomerId>,
     ) -> Result<Option<(Option<Customer>, Customer, Deed)>> {
         let now = self.setting.now;
@@ -60,12 +59,27 @@ impl Chunk<'_> {
         if let Ask::Unreadable(errors) = ask {
             return Err(Error::Invalid(errors.clone()));
         }
-        if let Ask::Create(input) | Ask::Upsert(input) = ask
-            && meant.is_none()
-        {
-            if matches!(ask, Ask::Upsert(_)) && !has_key && input.wrong.is_empty() {
-                return Err(Error::invalid("email", "REQUIRED", "is required to find the customer, or else a phone"));
+        let is_new = match ask {
+            Ask::Create(input) => Some(input),
+            Ask::Upsert(input) if meant.is_none() => {
+                if decide::upsert_key(input, self.setting.country).is_none() && input.wrong.is_empty() {
+                    let message = "is required to find the customer, or else a phone";
+                    return Err(Error::invalid("email", "REQUIRED", message));
+                }
+                Some(input)
             }
+            Ask::Row(row) if meant.is_none_or(|id| self.current(id).is_none()) => {
+                if row.sought.is_none() && row.input.wrong.is_empty() {
+                    return Err(Error::invalid(row.field.as_str(), "REQUIRED", "is required to find the customer"));
+                }
+                if !row.creates && row.input.wrong.is_empty() {
+                    return Err(Error::NotFound("customer"));
+                }
+                Some(row.with_defaults.as_deref().unwrap_or(&row.input))
+            }
+            _ => None,
+        };
+        if let Some(input) = is_new {
             let id = customers.crm.new_id_at::<CustomerId>(now);
             // Stands in until the decision takes the name or says that it is missing.
             let unnamed = Line::parse("?")?;
@@ -78,14 +92,12 @@ impl Chunk<'_> {
         if !before.is_reached_by(self.by) || in_bin != matches!(ask, Ask::Restore(_)) {
             return Err(match ask {
                 // An upsert names what somebody has whom the principal does not see.
-                Ask::Upsert(input) => {
-                    let field = if input.email.value().is_some() { "email" } else { "phone" };
-                    Error::Duplicate {
-                        message: format!("There is a customer with the same {field} already."),
-                        fields: vec![field.to_owned()],
-                        matches: Vec::new(),
-                    }
-                }
+                Ask::Upsert(input) => out_of_sight(if input.email.value().is_some() { "email" } else { "phone" }),
+                Ask::Row(row) => match &row.sought {
+                    Some(Sought::Contact(key)) => out_of_sight(key.kind.field()),
+                    Some(Sought::Unique(..)) => out_of_sight(&row.field),
+                    _ => Error::NotFound("customer"),
+                },
                 _ => Error::NotFound("customer"),
             });
         }
@@ -99,18 +111,27 @@ impl Chunk<'_> {
             (Ask::Replace(..), Some(input)) => {
                 (decide::decide(before, input, Door::Replace, self.by, &self.setting)?, Deed::Updated)
             }
+            (Ask::Become(wanted), _) => {
+                let mut after = Customer { meta: before.meta, ..(**wanted).clone() };
+                self.forget_what_is_gone(&mut after);
+                (after, Deed::Updated)
+            }
             (Ask::Delete(_), _) => (Customer { deleted_at: Some(now), ..before.clone() }, Deed::Deleted),
             (Ask::Restore(_), _) => {
                 let mut after = Customer { deleted_at: None, ..before.clone() };
-                // Groups and teams that were removed meanwhile are gone.
-                after.group_ids.retain(|id| id.parse().is_ok_and(|id| self.setting.known.groups.contains(&id)));
-                after.team_id = after.team_id.filter(|team| self.setting.known.teams.contains(team));
+                self.forget_what_is_gone(&mut after);
                 (after, Deed::Restored)
             }
             (_, Some(input)) => (decide::decide(before, input, Door::Merge, self.by, &self.setting)?, Deed::Updated),
             (_, None) => return Ok(None),
         };
         Ok(Some((Some(before.clone()), after, deed)))
+    }
+
+    /// Groups and teams that were removed since a customer was so are gone.
+    fn forget_what_is_gone(&self, customer: &mut Customer) {
+        customer.group_ids.retain(|id| id.parse().is_ok_and(|id| self.setting.known.groups.contains(&id)));
+        customer.team_id = customer.team_id.filter(|team| self.setting.known.teams.contains(team));
     }
 
     /// Keeps a decision; answers its place among the drafts.
@@ -140,6 +161,15 @@ impl Chunk<'_> {
     }
 }
 
+/// The refusal of an upsert that names what somebody has whom the principal does not see.
+fn out_of_sight(field: &str) -> Error {
+    Error::Duplicate {
+        message: format!("There is a customer with the same {field} already."),
+        fields: vec![field.to_owned()],
+        matches: Vec::new(),
+    }
+}
+
 /// The keys that an ask may take.
 pub(super) fn asked_keys(
     ask: &Ask,
@@ -149,8 +179,10 @@ pub(super) fn asked_keys(
     if let (Ask::Restore(_), Some(old)) = (ask, old) {
         return taken_keys(Some(old), &Customer { deleted_at: None, ..old.clone() });
     }
-    let Some(input) = ask.input() else { return BTreeSet::new() };
-    let mut keys = input.keys(country);
+    if let Ask::Become(wanted) = ask {
+        return taken_keys(old, wanted);
+    }
+    let mut keys: BTreeSet<ContactKey> = ask.inputs().flat_map(|input| input.keys(country)).collect();
     if let Some(old) = old {
         let held = old.held_keys();
         keys.retain(|key| !held.contains(key));
@@ -159,9 +191,25 @@ pub(super) fn asked_keys(
 }
 
 /// The customer that an ask is about, where there is one.
-pub(super) fn meant(ask: &Ask, key: Option<&ContactKey>, holders: &Holders) -> Option<CustomerId> {
-    match (ask, key) {
-        (Ask::Upsert(_), Some(key)) => holders.holder_of(key),
-        _ => ask.id(),
+pub(super) fn meant(
+    ask: &Ask,
+    sought: Option<&Sought>,
+    holders: &Holders,
+    unique: &UniqueHolders,
+) -> Option<CustomerId> {
+    match sought {
+        Some(Sought::Contact(key)) => holders.holder_of(key),
+        Some(Sought::Unique(field, value)) => unique.holder_of(*field, value),
+        Some(Sought::Id(id)) => Some(*id),
+        None => ask.id(),
+    }
+}
+
+/// How an ask finds its customer, where that is not said by the id alone.
+pub(super) fn sought(ask: &Ask, country: Option<crate::contact::Country>) -> Option<Sought> {
+    match ask {
+        Ask::Upsert(input) => decide::upsert_key(input, country).map(Sought::Contact),
+        Ask::Row(row) => row.sought.clone(),
+        _ => None,
     }
 }

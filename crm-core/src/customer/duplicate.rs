@@ -126,7 +126,19 @@ pub(crate) struct UniqueHolders(HashMap<(CustomFieldId, String), uuid::Uuid>);
 impl UniqueHolders {
     /// From stored values.
     pub(crate) fn new(values: impl IntoIterator<Item = UniqueValue>) -> Self {
-        Self(values.into_iter().map(|value| ((value.field_id, value.value), value.record_id)).collect())
+        let mut holders = Self::default();
+        holders.extend(values);
+        holders
+    }
+
+    /// The record that has a value.
+    pub(crate) fn holder_of(&self, field: CustomFieldId, value: &str) -> Option<CustomerId> {
+        self.0.get(&(field, value.to_owned())).copied().map(CustomerId)
+    }
+
+    /// Takes in more stored values.
+    pub(crate) fn extend(&mut self, values: impl IntoIterator<Item = UniqueValue>) {
+        self.0.extend(values.into_iter().map(|value| ((value.field_id, value.value), value.record_id)));
     }
 
     /// Takes in a change of custom values, or answers who is in the way.

@@ -1,10 +1,10 @@
 //! What the store knows of who has which e-mail, phone, login and unique value.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::{
     ContactKey, ContactPoint, Customer, Customers,
-    ask::Ask,
+    ask::{Ask, Sought},
     chunk::{Chunk, meant},
     duplicate::{Clash, Holders, UniqueHolders},
 };
@@ -53,14 +53,15 @@ impl Customers<'_> {
         &self,
         chunk: &Chunk<'_>,
         asks: &[Ask],
-        upserted: &[Option<ContactKey>],
+        sought: &[Option<Sought>],
         holders: &Holders,
+        mut unique: UniqueHolders,
     ) -> Result<UniqueHolders> {
         let set = chunk.setting.fields;
         let mut wanted: HashMap<CustomFieldId, BTreeSet<String>> = HashMap::new();
         if set.has_unique() {
-            for (ask, key) in asks.iter().zip(upserted) {
-                let decided = chunk.decide(*self, ask, key.is_some(), meant(ask, key.as_ref(), holders));
+            for (ask, sought) in asks.iter().zip(sought) {
+                let decided = chunk.decide(*self, ask, meant(ask, sought.as_ref(), holders, &unique));
                 if let Ok(Some((_, after, _))) = decided
                     && after.deleted_at.is_none()
                 {
@@ -70,27 +71,68 @@ impl Customers<'_> {
                 }
             }
         }
+        unique.extend(self.unique_values(chunk.by, wanted).await?);
+        Ok(unique)
+    }
+
+    /// Who has the values by which the asks find their customers.
+    pub(super) async fn unique_sought(&self, by: &Principal, sought: &[Option<Sought>]) -> Result<UniqueHolders> {
+        let mut wanted: HashMap<CustomFieldId, BTreeSet<String>> = HashMap::new();
+        for sought in sought {
+            if let Some(Sought::Unique(field, value)) = sought {
+                wanted.entry(*field).or_default().insert(value.clone());
+            }
+        }
+        Ok(UniqueHolders::new(self.unique_values(by, wanted).await?))
+    }
+
+    async fn unique_values(
+        &self,
+        by: &Principal,
+        wanted: HashMap<CustomFieldId, BTreeSet<String>>,
+    ) -> Result<Vec<UniqueValue>> {
         let mut found = Vec::new();
         for (field, values) in wanted {
             let count = values.len();
             let filter = UniqueValue::field_id.equals(field).and(UniqueValue::value.one_of(values));
             let query = Query::new(filter, count);
-            found.extend(self.crm.repo::<UniqueValue>().find(chunk.by.scope(), &query).await?.records);
+            found.extend(self.crm.repo::<UniqueValue>().find(by.scope(), &query).await?.records);
         }
-        Ok(UniqueHolders::new(found))
+        Ok(found)
     }
 
-    /// The refusal, naming the customers in the way as far as the principal sees them.
-    pub(super) async fn duplicate(&self, by: &Principal, clash: &Clash, chunk: &Chunk<'_>) -> Result<Error> {
-        let fields: Vec<String> = clash.fields.iter().cloned().collect();
-        let ids: Vec<CustomerId> = clash.customers.iter().copied().take(100).collect();
-        let customers = self.crm.repo::<Customer>().get_many(by.scope(), &ids).await?;
-        let stored = customers.iter().filter(|customer| customer.is_reached_by(by)).map(|customer| customer.id.0);
-        let written_with_it = ids.iter().filter(|id| !chunk.options.atomic && chunk.is_new(**id)).map(|id| id.0);
-        Ok(Error::Duplicate {
-            message: format!("There is a customer with the same {} already.", fields.join(" and ")),
-            matches: stored.chain(written_with_it).collect(),
-            fields,
-        })
+    /// Which of the customers in the way the principal may know of: one look for all refusals of a chunk.
+    pub(super) async fn nameable(
+        &self,
+        by: &Principal,
+        clashes: &[&Clash],
+        chunk: &Chunk<'_>,
+    ) -> Result<HashSet<CustomerId>> {
+        let ids: HashSet<CustomerId> =
+            clashes.iter().flat_map(|clash| clash.customers.iter().take(MOST_MATCHES)).copied().collect();
+        let (new, old): (Vec<CustomerId>, Vec<CustomerId>) = ids.into_iter().partition(|id| chunk.is_new(*id));
+        let mut nameable: HashSet<CustomerId> =
+            if chunk.options.atomic { HashSet::new() } else { new.into_iter().collect() };
+        for ids in old.chunks(LOOK) {
+            let customers = self.crm.repo::<Customer>().get_many(by.scope(), ids).await?;
+            nameable.extend(customers.iter().filter(|customer| customer.is_reached_by(by)).map(|customer| customer.id));
+        }
+        Ok(nameable)
+    }
+}
+
+/// So many customers are looked at at once.
+const LOOK: usize = 500;
+/// So many customers in the way are named at most.
+const MOST_MATCHES: usize = 100;
+
+/// The refusal, naming the customers in the way as far as the principal sees them.
+pub(super) fn duplicate(clash: &Clash, nameable: &HashSet<CustomerId>) -> Error {
+    let fields: Vec<String> = clash.fields.iter().cloned().collect();
+    let matches = clash.customers.iter().take(MOST_MATCHES).filter(|id| nameable.contains(id)).map(|id| id.0);
+    Error::Duplicate {
+        message: format!("There is a customer with the same {} already.", fields.join(" and ")),
+        matches: matches.collect(),
+        fields,
     }
 }

@@ -163,6 +163,22 @@ impl CustomerInput {
         Self { wrong, ..input }
     }
 
+    /// Reads a row of a file, written as the JSON object that a caller of the API would have sent. `wrong` is what could
+    /// not be written so.
+    pub(super) fn of_row(text: &str, wrong: &FieldErrors) -> Self {
+        let mut wrong = wrong.clone();
+        let members = serde_json::from_str::<&RawValue>(text)
+            .map_err(|error| FieldErrors::one("", "INVALID_FORMAT", format!("cannot be read: {error}")))
+            .and_then(Members::parse);
+        match members {
+            Ok(members) => Self::read(members, wrong),
+            Err(errors) => {
+                wrong.extend_under("", errors);
+                Self { wrong, ..Self::default() }
+            }
+        }
+    }
+
     /// What could not be read; empty where everything could.
     #[must_use]
     pub const fn wrong(&self) -> &FieldErrors {

@@ -8,10 +8,11 @@ use uuid::Uuid;
 
 use super::{
     ContactKey, ContactPoint, ContactPointId, Customer, CustomerGroup, Customers,
-    ask::{Ask, ChunkOptions, Deed, WriteOptions, Written},
-    chunk::{Chunk, Draft, asked_keys, meant},
-    decide::{self, Setting, differences},
-    duplicate::{Holders, decide_points},
+    ask::{Ask, ChunkOptions, Deed, Sought, WriteOptions, Written},
+    chunk::{Chunk, Draft, asked_keys, meant, sought},
+    decide::{Setting, differences},
+    duplicate::{Clash, Holders, decide_points},
+    holders::duplicate,
     service::Context,
 };
 use crate::{
@@ -27,7 +28,13 @@ use crate::{
 const ATTEMPTS: usize = 10;
 
 /// The answers of a chunk: where among the drafts each customer is, and what was asked of it.
-type Answers = Vec<Result<(usize, Deed)>>;
+pub(super) type Answers = Vec<Result<(usize, Deed)>>;
+
+/// Why an ask is refused: for a reason of its own, or because others are in the way.
+enum Refusal {
+    Error(Error),
+    Clash(Clash),
+}
 
 fn each_once<T: Copy + Eq + std::hash::Hash>(items: impl Iterator<Item = T>) -> Vec<T> {
     let mut seen = HashSet::new();
@@ -84,7 +91,7 @@ impl Customers<'_> {
             .collect())
     }
 
-    async fn decide_all(
+    pub(super) async fn decide_all(
         &self,
         by: &Principal,
         asks: &[Ask],
@@ -93,37 +100,37 @@ impl Customers<'_> {
         let context = self.context(by).await?;
         let named: Vec<CustomerId> = each_once(asks.iter().filter_map(Ask::id));
         let mut stored: HashMap<CustomerId, Customer> = self.load(by, &named).await?;
-        let upserted: Vec<Option<ContactKey>> = asks
+        let sought: Vec<Option<Sought>> = asks.iter().map(|ask| sought(ask, context.country)).collect();
+        let mut keys: BTreeSet<ContactKey> = sought
             .iter()
-            .map(|ask| match ask {
-                Ask::Upsert(input) => decide::upsert_key(input, context.country),
+            .filter_map(|sought| match sought {
+                Some(Sought::Contact(key)) => Some(key.clone()),
                 _ => None,
             })
             .collect();
-        let mut keys: BTreeSet<ContactKey> = upserted.iter().flatten().cloned().collect();
         for ask in asks {
             let old = ask.id().and_then(|id| stored.get(&id));
             keys.extend(asked_keys(ask, old, context.country));
         }
         let mut holders = self.holders(by, &keys).await?;
-        let holding: Vec<CustomerId> = each_once(upserted.iter().flatten().filter_map(|key| holders.holder_of(key)))
-            .into_iter()
-            .filter(|id| !stored.contains_key(id))
-            .collect();
+        let unique = self.unique_sought(by, &sought).await?;
+        let found = asks.iter().zip(&sought).filter_map(|(ask, sought)| meant(ask, sought.as_ref(), &holders, &unique));
+        let holding: Vec<CustomerId> = each_once(found).into_iter().filter(|id| !stored.contains_key(id)).collect();
         stored.extend(self.load(by, &holding).await?);
         let restored = asks.iter().filter(|ask| matches!(ask, Ask::Restore(_))).filter_map(Ask::id);
-        let restored: Vec<&Customer> = restored.filter_map(|id| stored.get(&id)).collect();
-        let known = self.references(by, asks.iter().filter_map(Ask::input), &restored).await?;
+        let become_again = asks.iter().filter_map(Ask::becomes);
+        let restored: Vec<&Customer> = restored.filter_map(|id| stored.get(&id)).chain(become_again).collect();
+        let known = self.references(by, asks.iter().flat_map(Ask::inputs), &restored).await?;
         let now = self.crm.now();
         let setting =
             Setting { now, country: context.country, types: &context.types, fields: &context.fields, known: &known };
 
         let mut chunk = Chunk { by, options, setting, drafts: Vec::new(), places: HashMap::new(), stored };
-        let mut unique = self.unique_holders(&chunk, asks, &upserted, &holders).await?;
+        let mut unique = self.unique_holders(&chunk, asks, &sought, &holders, unique).await?;
         let mut answers = Vec::with_capacity(asks.len());
-        for (ask, key) in asks.iter().zip(&upserted) {
-            let meant = meant(ask, key.as_ref(), &holders);
-            let answer = match chunk.decide(*self, ask, key.is_some(), meant) {
+        for (ask, sought) in asks.iter().zip(&sought) {
+            let meant = meant(ask, sought.as_ref(), &holders, &unique);
+            let answer = match chunk.decide(*self, ask, meant) {
                 Ok(None) => Ok(None),
                 Ok(Some((before, after, deed))) => {
                     let before = before.as_ref();
@@ -134,7 +141,7 @@ impl Customers<'_> {
                     })
                 }
                 Err(error) => {
-                    answers.push(Err(error));
+                    answers.push(Err(Refusal::Error(error)));
                     continue;
                 }
             };
@@ -143,15 +150,32 @@ impl Customers<'_> {
                 Ok(None) => meant
                     .and_then(|id| chunk.leave(id))
                     .map(|place| (place, Deed::Unchanged))
-                    .ok_or(Error::NotFound("customer")),
-                Err(clash) => Err(self.duplicate(by, &clash, &chunk).await?),
+                    .ok_or(Refusal::Error(Error::NotFound("customer"))),
+                Err(clash) => Err(Refusal::Clash(clash)),
             });
         }
+        let clashes: Vec<&Clash> = answers
+            .iter()
+            .filter_map(|answer| match answer {
+                Err(Refusal::Clash(clash)) => Some(clash),
+                _ => None,
+            })
+            .collect();
+        let nameable = self.nameable(by, &clashes, &chunk).await?;
+        let answers = answers
+            .into_iter()
+            .map(|answer| {
+                answer.map_err(|refusal| match refusal {
+                    Refusal::Error(error) => error,
+                    Refusal::Clash(clash) => duplicate(&clash, &nameable),
+                })
+            })
+            .collect();
         Ok((chunk.drafts, answers, holders, context))
     }
 
     /// Turns drafts into the changes, audit entries and events of one operation.
-    fn put_down(
+    pub(super) fn put_down(
         self,
         by: &Principal,
         operation: &mut Operation<'_>,
@@ -162,6 +186,7 @@ impl Customers<'_> {
     ) {
         let now = operation.now();
         let mut changed = Vec::new();
+        let mut created = Vec::new();
         let mut points = Vec::new();
         let mut joined: BTreeSet<Uuid> = BTreeSet::new();
         for draft in drafts.iter_mut().filter(|draft| draft.deed != Deed::Unchanged) {
@@ -195,7 +220,7 @@ impl Customers<'_> {
             joined.extend(draft.after.groups().filter(|group| !old_groups.contains(group)));
             let written = match before {
                 None => {
-                    operation.insert(&draft.after);
+                    created.push(draft.after.to_row());
                     true
                 }
                 Some(before) => operation.update(before, &mut draft.after),
@@ -213,7 +238,9 @@ impl Customers<'_> {
                 draft.before.as_ref().filter(|before| live(before)).map(|before| &before.custom),
                 Some(&draft.after).filter(|after| live(after)).map(|after| &after.custom),
             );
-            note_down(operation, draft, options.entry.is_none());
+            if !options.quiet {
+                note_down(operation, draft, options.entry.is_none());
+            }
         }
         // A group that is being removed takes no more members.
         for group in joined {
@@ -224,6 +251,9 @@ impl Customers<'_> {
                 condition: Some((CustomerGroup::removed_at.missing(), WhenUnmet::Abort)),
                 assignments: vec![Assignment::Set(head::UPDATED_AT, Value::Timestamp(now))],
             });
+        }
+        if !created.is_empty() {
+            operation.change(Change::Insert { collection: Customer::COLLECTION, rows: created });
         }
         operation.insert_all(&points);
         if let Some((action, description)) = &options.entry

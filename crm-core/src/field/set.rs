@@ -320,6 +320,13 @@ impl FieldSet {
             .collect()
     }
 
+    /// The form of a given value of a unique field in which equal ones are equal; nothing for one that cannot be read, and
+    /// for a blank one.
+    pub(crate) fn unique_form(&self, key: &str, given: &RawValue, context: &ValueContext) -> Option<String> {
+        let field = self.field(key).filter(|field| field.unique)?;
+        unique::value_key(field.r#type, &FieldValue::read(field.r#type, given, context).ok()?)
+    }
+
     /// Whether some field's values must differ from record to record.
     #[must_use]
     pub const fn has_unique(&self) -> bool {

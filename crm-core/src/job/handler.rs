@@ -67,6 +67,12 @@ impl JobHandlers {
         self.0.insert(handler.kind(), handler);
     }
 
+    /// With one more handler.
+    pub(crate) fn with(mut self, handler: impl JobHandler) -> Self {
+        self.add(Arc::new(handler));
+        self
+    }
+
     /// The handler of a kind.
     pub(crate) fn of(&self, kind: &str) -> Option<&Arc<dyn JobHandler>> {
         self.0.get(kind)

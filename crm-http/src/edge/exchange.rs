@@ -2,7 +2,10 @@
 
 use std::{
     net::IpAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use crm_core::{
@@ -20,6 +23,8 @@ struct Inner {
     request_id: Box<str>,
     client: Option<IpAddr>,
     notes: Mutex<Notes>,
+    /// Whether the request got further since somebody last asked.
+    progress: AtomicBool,
 }
 
 /// What was learned on the way, for the log line and the headers.
@@ -37,7 +42,7 @@ pub(crate) struct Notes {
 
 impl Exchange {
     pub(crate) fn new(request_id: Box<str>, client: Option<IpAddr>) -> Self {
-        Self(Arc::new(Inner { request_id, client, notes: Mutex::default() }))
+        Self(Arc::new(Inner { request_id, client, notes: Mutex::default(), progress: AtomicBool::new(false) }))
     }
 
     /// The request's id.
@@ -58,6 +63,16 @@ impl Exchange {
     /// What was learned so far.
     pub(crate) fn notes(&self) -> MutexGuard<'_, Notes> {
         self.0.notes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that a long request gets on: it may take longer.
+    pub(crate) fn note_progress(&self) {
+        self.0.progress.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a long request got further since this was last asked.
+    pub(super) fn got_further(&self) -> bool {
+        self.0.progress.swap(false, Ordering::Relaxed)
     }
 
     /// Notes who acts.

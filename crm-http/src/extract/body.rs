@@ -93,7 +93,7 @@ async fn read(headers: &HeaderMap, mut stream: BodyDataStream, limit: usize) -> 
     Ok(bytes)
 }
 
-async fn drain(mut stream: BodyDataStream) {
+pub(super) async fn drain(mut stream: BodyDataStream) {
     let drained = async {
         let mut dropped = 0;
         while let Some(Ok(chunk)) = stream.next().await {

@@ -36,6 +36,7 @@ pub(crate) struct Setup {
     clock: Option<Arc<ManualClock>>,
     options: RouterOptions,
     accounts: AccountSettings,
+    background: bool,
 }
 
 /// What a story is given: an app, or the setup of one.
@@ -74,7 +75,7 @@ impl Setup {
         };
         // Every story comes from one address; those about limits set their own.
         let options = RouterOptions { anonymous_limits: Vec::new(), principal_limit: None, ..RouterOptions::default() };
-        Self { store, clock: None, options, accounts }
+        Self { store, clock: None, options, accounts, background: true }
     }
 
     /// With other settings for accounts.
@@ -86,6 +87,12 @@ impl Setup {
     /// A clock that stands still until the story moves it.
     pub(crate) fn clock(mut self, clock: &Arc<ManualClock>) -> Self {
         self.clock = Some(Arc::clone(clock));
+        self
+    }
+
+    /// Without background work: the story does it.
+    pub(crate) fn without_background(mut self) -> Self {
+        self.background = false;
         self
     }
 
@@ -110,7 +117,9 @@ impl Setup {
         let options = self.options;
         let app = router(crm.clone(), options.clone());
         let stop = options.stopping.clone().cancelled_owned();
-        tokio::spawn(background::run(crm.clone(), options.stopping.clone().cancelled_owned()));
+        if self.background {
+            tokio::spawn(background::run(crm.clone(), options.stopping.clone().cancelled_owned()));
+        }
         tokio::spawn(server::serve(listener, app, stop, Duration::from_secs(5)));
         let anonymous = Client::new(format!("http://{address}"));
         App { crm, anonymous, address, options, _folder: folder }
