@@ -4,8 +4,10 @@ mod check_config;
 mod compose;
 mod create_super_admin;
 mod demo;
+mod export;
 mod migrate;
 mod openapi;
+mod organization;
 mod progress;
 mod serve;
 
@@ -84,6 +86,15 @@ Examples:
 
 What is not given is asked for; the password is never an argument, where others could see it.")]
     CreateSuperAdmin(create_super_admin::Options),
+    /// Export customers to a file
+    ///
+    /// Without a server, straight from the database; also while a server runs. What leaves is noted in the audit trail.
+    #[command(after_help = "\
+Examples:
+  crm-http export --output customers.xlsx
+  crm-http export --organization 'Corner shop' --fields name,email,spend > customers.csv
+  crm-http export --filter '{\"field\":\"spend\",\"op\":\">\",\"value\":5000}' --format ndjson -o rich.ndjson")]
+    Export(Box<export::Options>),
     /// Print the OpenAPI 3.1 document of the API
     #[command(after_help = "Example:\n  crm-http openapi > openapi.json")]
     Openapi,
@@ -111,6 +122,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Demo => demo::run(&settings),
         Command::Migrate => migrate::run(&settings),
         Command::CreateSuperAdmin(options) => create_super_admin::run(&settings, options),
+        Command::Export(options) => export::run(&settings, &options),
         Command::CheckConfig => check_config::run(&settings),
         Command::Openapi => openapi::run(),
     })

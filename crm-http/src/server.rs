@@ -1,5 +1,7 @@
 //! Serving over TCP: time-outs against slow clients, and an orderly stop.
 
+mod impatient;
+
 use std::{future::Future, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use axum::{Router, extract::ConnectInfo};
@@ -14,8 +16,12 @@ use tokio::{
 };
 use tower::ServiceExt as _;
 
+use self::impatient::Impatient;
+
 /// A client has so long to send the head of a request, and a connection may be idle so long.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// A client that takes nothing of an answer for so long is given up.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 /// The head of a request may be so long, in bytes.
 const HEAD_LIMIT: usize = 64 * 1024;
 /// A request may have so many headers.
@@ -107,7 +113,7 @@ fn connection(
         request.extensions_mut().insert(ConnectInfo(peer));
         app.clone().oneshot(request.map(axum::body::Body::new))
     });
-    builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned()
+    builder.serve_connection_with_upgrades(TokioIo::new(Impatient::new(stream, WRITE_TIMEOUT)), service).into_owned()
 }
 
 /// A connection that is gone already is nothing; without files, accepting again at once would only spin.
