@@ -13,7 +13,7 @@ use crm_core::store::{
     Collection, FieldRef, Position, Query, Row, StoreResult, Value,
     evaluate::field_value,
     fold::fold,
-    plan::{Access, Bound, Column, Form, PagePlan, Ranges},
+    plan::{Access, Bound, Column, Form, IndexColumn, PagePlan, Ranges, index_columns, sort_columns},
 };
 
 use crate::{
@@ -27,6 +27,7 @@ const ELEMENTS: &str = "s";
 
 /// A page ready to be written.
 pub(crate) struct Plan<'a> {
+    collection: &'static Collection,
     page: PagePlan,
     /// The table by whose rows the page is read, and the element that they have.
     element: Option<(&'a ElementTable, String)>,
@@ -56,7 +57,7 @@ impl<'a> Plan<'a> {
         }
         let ordered = element.is_some() || matches!(page.access, Access::Index(_) | Access::Custom(_));
         let matches_first = page.access == Access::Matches;
-        Self { cut: ordered && !whole_texts, page, element, matches_first }
+        Self { collection: layout.collection, cut: ordered && !whole_texts, page, element, matches_first }
     }
 
     /// The same for rows that are locked, which those of a subquery cannot be.
@@ -76,7 +77,7 @@ impl<'a> Plan<'a> {
     }
 
     /// Whether long texts among the rows, or at the position, make the order wrong.
-    pub(crate) fn is_misled(&self, collection: &'static Collection, query: &Query, rows: &[Row]) -> bool {
+    pub(crate) fn is_misled(&self, query: &Query, rows: &[Row]) -> bool {
         let texts: Vec<(usize, &FieldRef)> = (query.sort.iter().enumerate())
             .filter(|(place, _)| self.page.keys.get(*place).is_some_and(|key| key.columns.len() > 1))
             .map(|(place, sort)| (place, &sort.field))
@@ -87,7 +88,7 @@ impl<'a> Plan<'a> {
         let begins_long =
             |position: &Position| texts.iter().any(|(place, _)| position.keys.get(*place).is_some_and(is_long));
         query.after.as_ref().is_some_and(begins_long)
-            || rows.iter().any(|row| texts.iter().any(|(_, field)| is_long(&field_value(collection, field, row))))
+            || rows.iter().any(|row| texts.iter().any(|(_, field)| is_long(&field_value(self.collection, field, row))))
     }
 
     /// Writes `SELECT` with these columns, `FROM`, `WHERE` and `ORDER BY` of a range.
@@ -126,11 +127,41 @@ impl<'a> Plan<'a> {
             statement.push(if place == 0 && self.matches_first { " WHERE " } else { " AND " });
             self.push_bound(statement, rows, bound)?;
         }
-        for (place, (column, descending)) in self.page.order_within(range).enumerate() {
+        self.push_order(statement, rows)
+    }
+
+    /// Writes `ORDER BY`. Columns that are missing in all rows of a range are named all the same, and so are those that
+    /// the filter fixes and an index has first: PostgreSQL knows that a column which equals a value has no part in an
+    /// order, but not that one which is missing has none, and would not see that the index has the order.
+    fn push_order(&self, statement: &mut Statement, rows: &Rows<'_>) -> StoreResult<()> {
+        let mut columns: Vec<(Column, bool, bool)> = Vec::new();
+        for key in &self.page.keys {
+            columns.extend(key.columns.iter().map(|column| (column.clone(), key.descending, key.optional)));
+        }
+        for (place, (column, descending, optional)) in self.led(columns).iter().enumerate() {
             statement.push(if place == 0 { " ORDER BY " } else { "," });
-            statement.push(&self.expression(rows, column)?).push(direction(descending, self.page.is_optional(column)));
+            statement.push(&self.expression(rows, column)?).push(direction(*descending, *optional));
         }
         Ok(())
+    }
+
+    /// The columns of an order behind those that the index has before them, in the direction in which it is read.
+    fn led(&self, columns: Vec<(Column, bool, bool)>) -> Vec<(Column, bool, bool)> {
+        let (Access::Index(index), false, Some((first, descending, _))) =
+            (&self.page.access, self.page.slow, columns.first())
+        else {
+            return columns;
+        };
+        let of_index = index_columns(self.collection, index).unwrap_or_default();
+        let begins = |column: &IndexColumn| column.field.name == first.field.name && column.form == first.form;
+        let Some(start) = of_index.iter().position(begins) else { return columns };
+        let reversed = of_index[start].descending != *descending;
+        let leading = of_index[..start].iter().filter(|column| column.field.name != "organization_id");
+        let leading = leading.map(|column| {
+            let field = FieldRef::declared(column.field.name, column.field.kind);
+            (Column { field, form: column.form }, column.descending != reversed, column.field.optional)
+        });
+        leading.chain(columns.iter().cloned()).collect()
     }
 
     fn push_bound(&self, statement: &mut Statement, rows: &Rows<'_>, bound: &Bound) -> StoreResult<()> {
@@ -187,9 +218,9 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// Whether the column is a text of two columns.
+    /// Whether the column is one of the two of a text.
     fn is_cut(&self, column: &Column) -> bool {
-        self.cut && self.page.keys.iter().any(|key| key.columns.len() > 1 && key.columns.contains(column))
+        self.cut && sort_columns(self.collection, &column.field).len() > 1
     }
 }
 
@@ -215,3 +246,6 @@ fn is_long(value: &Value) -> bool {
     }
     text.len() * GROWTH >= INDEXED_CHARACTERS && (reaches(text) || reaches(&fold(text)))
 }
+
+#[cfg(test)]
+mod tests;

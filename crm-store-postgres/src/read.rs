@@ -178,7 +178,7 @@ async fn read_page(
             break;
         }
     }
-    let misled = reading.plan.is_misled(collection, query, &page.rows);
+    let misled = reading.plan.is_misled(query, &page.rows);
     page.has_more = page.rows.len() > query.limit;
     page.rows.truncate(query.limit);
     Ok((page, misled))

@@ -171,6 +171,13 @@ impl Statement {
         self.bind(Argument::Integers(integers))
     }
 
+    /// The same, asking how it would be run.
+    #[cfg(test)]
+    pub(crate) fn explained(mut self) -> Self {
+        self.text.insert_str(0, "EXPLAIN ");
+        self
+    }
+
     pub(crate) fn text(&self) -> &str {
         &self.text
     }

@@ -80,10 +80,4 @@ impl PagePlan {
             .flat_map(|key| key.columns.iter().map(|column| (column, key.descending)))
             .filter(|(column, _)| !range.is_fixed(column))
     }
-
-    /// The key that has the column, such as to tell whether its values can be missing.
-    #[must_use]
-    pub fn is_optional(&self, column: &Column) -> bool {
-        self.keys.iter().any(|key| key.optional && key.columns.contains(column))
-    }
 }

@@ -1,0 +1,376 @@
+//! How many rows PostgreSQL looks at for what the API asks, in tables of two organizations.
+//!
+//! Not the plan is looked at but what the server counts: the statement is run as the store runs it, prepared, and often
+//! enough that the server may have settled on a plan that does not look at the values.
+
+use std::{
+    fmt::Write as _,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+use crm_core::{
+    crm::collections,
+    customer::Customer,
+    id::OrganizationId,
+    record::Record as _,
+    store::{
+        Change, Collection, Comparison, CustomIndex, FieldKind, FieldRef, Filter, Json, Money, Query, Row, Scope, Sort,
+        Store as _, Value, evaluate,
+    },
+    time::Timestamp,
+};
+use crm_test_servers::{Durability, Postgres};
+use sqlx::Row as _;
+use tokio::sync::OnceCell;
+use uuid::Uuid;
+
+use crate::{PostgresOptions, PostgresStore, compile::Rows, read::Reading, statement::Statement};
+
+const OURS: Uuid = Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_00a1);
+const THEIRS: Uuid = Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_00b2);
+const EACH: u32 = 25_000;
+const PAGE: usize = 20;
+/// How many rows a page may look at.
+const EXAMINED: i64 = 5 * PAGE as i64;
+/// A prepared statement is planned anew for its values this often before the server thinks of a plan for all.
+const RUNS: usize = 8;
+
+static CUSTOMERS: &Collection = Customer::COLLECTION;
+
+fn scope() -> Scope {
+    Scope::Organization(OrganizationId(OURS))
+}
+
+fn instant(seconds: i64) -> Value {
+    Value::Timestamp(Timestamp::from_milliseconds(1_700_000_000_000 + seconds * 1000).unwrap())
+}
+
+fn staff(number: u32) -> Value {
+    Value::Id(Uuid::from_u128(u128::from(number)))
+}
+
+/// The `n`th customer of an organization: values that repeat, values that are missing, names in no order.
+fn customer(organization: Uuid, n: u32) -> Row {
+    let long = i64::from(n);
+    let names = ["Ána", "Bo", "Chloé", "Дмитрий", "Émile"];
+    let tags = match n % 50 {
+        0 => vec!["vip".to_owned(), "rare".to_owned()],
+        m if m % 5 == 0 => vec!["vip".to_owned()],
+        _ => Vec::new(),
+    };
+    let value = |name: &str, kind: FieldKind, optional: bool| match name {
+        "id" => Value::Id(Uuid::from_u128(organization.as_u128() << 32 | u128::from(n))),
+        "organization_id" => Value::Id(organization),
+        "created_at" => instant(long * 7919 % i64::from(EACH)),
+        "updated_at" => instant(long),
+        "name" => Value::Text(format!("{} {}", names[n as usize % 5], n * 7919 % 1000)),
+        "email" if !n.is_multiple_of(3) => Value::Text(format!("p{n}@example.com")),
+        "status" => Value::Text(["active", "inactive"][n as usize % 2].to_owned()),
+        "type" => Value::Text("regular".to_owned()),
+        "spend" => Value::Money(Money::from_ten_thousandths(long * 31 % 500_000).unwrap()),
+        "last_active" if !n.is_multiple_of(4) => instant(long * 13 % 10_000),
+        "active_at" => instant(long * 13 % 10_000),
+        "owner_id" if n.is_multiple_of(7) => staff(n % 21),
+        "team_id" if n.is_multiple_of(2) => staff(n % 10),
+        "tags" => Value::TextList(tags.clone()),
+        "group_ids" => Value::TextList(vec![format!("g{}", n % 40)]),
+        "custom" => {
+            Value::Json(Json::from_trusted(format!("{{\"it's a \\\"key\\\".$\":\"City {}\",\"n\":{n}}}", n % 900)))
+        }
+        "deleted_at" if n % 10 == 9 => instant(long),
+        _ if optional => Value::Null,
+        _ => match kind {
+            FieldKind::Bool => Value::Bool(false),
+            FieldKind::Integer => Value::Integer(i64::from(name == "version")),
+            FieldKind::Number => Value::Number(0.0),
+            FieldKind::Money => Value::Money(Money::ZERO),
+            FieldKind::Text => Value::Text(String::new()),
+            FieldKind::Timestamp | FieldKind::Date | FieldKind::Id => instant(0),
+            FieldKind::TextList => Value::TextList(Vec::new()),
+            FieldKind::Json => Value::Json(Json::default()),
+        },
+    };
+    Row(CUSTOMERS.fields.iter().map(|field| value(field.name, field.kind, field.optional)).collect())
+}
+
+struct Stage {
+    store: PostgresStore,
+    rows: Arc<Vec<Row>>,
+}
+
+/// The server and the database that every test's own is a copy of.
+static TEMPLATE: OnceCell<(Postgres, Arc<Vec<Row>>)> = OnceCell::const_new();
+static NUMBER: AtomicU32 = AtomicU32::new(0);
+
+async fn template() -> (Postgres, Arc<Vec<Row>>) {
+    let server = Postgres::start(Durability::None, &[]).unwrap();
+    let administrator = PostgresStore::connect(&server.url("postgres")).await.unwrap();
+    let mut session = administrator.pool.acquire().await.unwrap();
+    session.run("CREATE DATABASE template").await.unwrap();
+    let store = PostgresStore::connect(&server.url("template")).await.unwrap();
+    store.migrate(collections(), &|_, _, _| {}).await.unwrap();
+    let rows = |organization| (0..EACH).map(|n| customer(organization, n)).collect::<Vec<_>>();
+    for organization in [OURS, THEIRS] {
+        let scope = Scope::Organization(OrganizationId(organization));
+        let insert = Change::Insert { collection: CUSTOMERS, rows: rows(organization) };
+        store.commit(scope, vec![insert]).await.unwrap();
+    }
+    let mut session = store.pool.acquire().await.unwrap();
+    session.run("VACUUM ANALYZE").await.unwrap();
+    session.release();
+    store.close().await;
+    (server, Arc::new(rows(OURS)))
+}
+
+async fn stage() -> Stage {
+    let (server, rows) = TEMPLATE.get_or_init(template).await;
+    let name = format!("copy_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+    let administrator = PostgresStore::connect(&server.url("postgres")).await.unwrap();
+    let mut session = administrator.pool.acquire().await.unwrap();
+    // Copies of one template are made one after the other.
+    session.run("SELECT pg_advisory_lock(1)").await.unwrap();
+    session.run(&format!("CREATE DATABASE {name} TEMPLATE template")).await.unwrap();
+    let options = PostgresOptions::parse(&server.url(&name)).unwrap();
+    Stage { store: PostgresStore::connect_with(options).await.unwrap(), rows: Arc::clone(rows) }
+}
+
+fn declared(name: &'static str) -> FieldRef {
+    FieldRef::declared(name, CUSTOMERS.field(name).unwrap().kind)
+}
+
+fn live() -> Filter {
+    Filter::Exists { field: declared("deleted_at") }.negated()
+}
+
+fn by(field: FieldRef, descending: bool) -> Vec<Sort> {
+    vec![Sort { field, descending }]
+}
+
+fn contains(list: &'static str, text: &str) -> Filter {
+    Filter::Contains { field: declared(list), text: text.to_owned() }
+}
+
+fn search(term: &str) -> Filter {
+    Filter::Search { terms: vec![term.to_owned()] }
+}
+
+fn is(name: &'static str, value: Value) -> Filter {
+    Filter::equal(declared(name), value)
+}
+
+fn city() -> FieldRef {
+    FieldRef::custom("custom", "it's a \"key\".$", FieldKind::Text)
+}
+
+const COUNTED: &str = "SELECT coalesce(sum(seq_tup_read + coalesce(idx_tup_fetch,0)),0)::bigint \
+                       FROM pg_stat_xact_user_tables";
+
+impl Stage {
+    /// How many rows the statement looks at and answers, and how the server says that it runs it.
+    async fn examined(&self, statement: &Statement) -> (i64, usize, String) {
+        let mut session = self.store.pool.acquire().await.unwrap();
+        session.run("BEGIN").await.unwrap();
+        let mut counts = Vec::new();
+        let mut answered = 0;
+        for run in 0..=RUNS {
+            if run > 0 {
+                answered = session.all(statement.clone()).await.unwrap().len();
+            }
+            let row = session.first(Statement::new(COUNTED)).await.unwrap().unwrap();
+            counts.push(row.get::<i64, _>(0));
+        }
+        let mut plan = String::new();
+        for line in session.all(statement.clone().explained()).await.unwrap() {
+            writeln!(plan, "{}", line.get::<&str, _>(0)).unwrap();
+        }
+        session.run("ROLLBACK").await.unwrap();
+        session.release();
+        let most = counts.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap();
+        (most, answered, plan)
+    }
+
+    /// What matches, in the order of the query.
+    fn sorted(&self, query: &Query) -> Vec<&Row> {
+        let order = evaluate::Order::new(CUSTOMERS, &query.sort);
+        let matching = self.rows.iter().filter(|row| evaluate::matches(CUSTOMERS, &query.filter, row));
+        let mut placed: Vec<_> = matching.map(|row| (order.place(row), row)).collect();
+        placed.sort_by(|(left, _), (right, _)| order.compare(left, right));
+        placed.into_iter().map(|(_, row)| row).collect()
+    }
+
+    /// How many rows a page of the query looks at in all, whether it says that it is slow, and the plans. The answer is
+    /// compared with what is expected on the way.
+    async fn page(&self, query: &Query, expected: &[&Row]) -> (i64, bool, String) {
+        let page = self.store.find(scope(), CUSTOMERS, query).await.unwrap();
+        let found: Vec<Uuid> = page.rows.iter().map(Row::id).collect();
+        let expected: Vec<Uuid> = expected.iter().map(|row| row.id()).take(query.limit).collect();
+        assert_eq!(found, expected, "{query:?}");
+        let layout = self.store.layouts.of(CUSTOMERS);
+        let reading = Reading::new(&self.store, &layout, scope(), query, false).unwrap();
+        let (mut examined, mut plans, mut missing) = (0, String::new(), PAGE + 1);
+        for block in 0..reading.plan.blocks() {
+            let mut statement = reading.statement(block).unwrap();
+            statement.push(&format!(" LIMIT {missing}"));
+            let (count, rows, plan) = self.examined(&statement).await;
+            examined += count;
+            plans.push_str(&plan);
+            missing -= rows;
+            if missing == 0 {
+                break;
+            }
+        }
+        (examined, page.slow, plans)
+    }
+
+    /// The same for a first page.
+    async fn first_page(&self, query: &Query) -> (i64, bool, String) {
+        self.page(query, &self.sorted(query)).await
+    }
+
+    /// That few rows are looked at on the first page and on pages that begin at other places.
+    async fn pages_are_cheap(&self, query: Query) {
+        let matching = self.sorted(&query);
+        assert!(matching.len() > PAGE, "{query:?} finds too little to be told by");
+        for place in [None, Some(9), Some(matching.len() / 2), Some(matching.len() - 5)] {
+            let after = place.map(|place| evaluate::position(CUSTOMERS, &query.sort, matching[place]));
+            let query = Query { after, ..query.clone() };
+            let (examined, slow, plan) = self.page(&query, &matching[place.map_or(0, |place| place + 1)..]).await;
+            assert!(!slow, "{query:?}");
+            assert!(examined <= EXAMINED, "{query:#?} looks at {examined} rows\n{plan}");
+        }
+    }
+
+    async fn counted(&self, filter: &Filter) -> (i64, String) {
+        let layout = self.store.layouts.of(CUSTOMERS);
+        let rows = Rows::new(&self.store.layouts, &layout, Some(OURS), filter);
+        let mut count = Statement::new("SELECT count(*) FROM ");
+        rows.push_table(&mut count);
+        rows.push_where(&mut count, filter).unwrap();
+        let (examined, _, plan) = self.examined(&count).await;
+        (examined, plan)
+    }
+
+    fn matching(&self, filter: &Filter) -> i64 {
+        self.rows.iter().filter(|row| evaluate::matches(CUSTOMERS, filter, row)).count() as i64
+    }
+}
+
+#[tokio::test]
+async fn every_list_runs_along_an_index() {
+    let stage = stage().await;
+    let recent = Filter::compare(declared("last_active"), Comparison::GreaterOrEqual, instant(400));
+    let idle = Filter::compare(declared("active_at"), Comparison::Less, instant(5000));
+    for (filter, sort) in [
+        (live(), by(declared("created_at"), true)),
+        (live(), by(declared("created_at"), false)),
+        (live(), by(declared("name"), false)),
+        (live(), by(declared("name"), true)),
+        (live(), by(declared("spend"), true)),
+        (live(), by(declared("last_active"), true)),
+        (live(), by(declared("last_active"), false)),
+        (live().and(is("status", Value::Text("active".to_owned()))), by(declared("created_at"), true)),
+        (live().and(is("owner_id", staff(7))), by(declared("created_at"), true)),
+        (live().and(is("team_id", staff(4))), by(declared("created_at"), true)),
+        (live().and(recent), by(declared("last_active"), true)),
+        (live().and(idle), by(declared("active_at"), false)),
+        (live().and(contains("tags", "vip")), by(declared("created_at"), true)),
+        (live().and(contains("tags", "rare")), by(declared("created_at"), false)),
+        (live().and(contains("group_ids", "g7")), by(declared("created_at"), true)),
+        (live(), Vec::new()),
+        (Filter::ALL, Vec::new()),
+        (Filter::Exists { field: declared("deleted_at") }, by(declared("deleted_at"), true)),
+    ] {
+        stage.pages_are_cheap(Query::new(filter, PAGE).sorted(sort)).await;
+    }
+}
+
+#[tokio::test]
+async fn what_names_records_is_looked_up() {
+    let stage = stage().await;
+    let ids = [3, 5, 8].map(|place: usize| Value::Id(stage.rows[place].id())).to_vec();
+    let query = Query::new(Filter::In { field: declared("id"), values: ids }, PAGE);
+    for sort in [Vec::new(), by(declared("created_at"), true), by(declared("name"), false)] {
+        let (examined, slow, plan) = stage.first_page(&query.clone().sorted(sort)).await;
+        assert!(examined <= 3 && !slow, "{examined} rows\n{plan}");
+    }
+}
+
+#[tokio::test]
+async fn searches_look_at_nothing_of_others() {
+    let stage = stage().await;
+    for term in ["émile 77", "p1234@", "ДМИТРИЙ 98", "chloe"] {
+        for sort in [Vec::new(), by(declared("created_at"), true), by(declared("name"), false)] {
+            let filter = live().and(search(term));
+            let matches = stage.matching(&search(term));
+            let (examined, _, plan) = stage.first_page(&Query::new(filter, PAGE).sorted(sort)).await;
+            assert!(examined <= matches + EXAMINED, "{term}: {examined} rows for {matches} matches\n{plan}");
+        }
+        let (examined, plan) = stage.counted(&search(term)).await;
+        assert!(examined <= stage.matching(&search(term)) + EXAMINED, "{term}: {examined} rows\n{plan}");
+    }
+    // Two letters have no trigram: the order's index is walked until the page is full.
+    stage.pages_are_cheap(Query::new(live().and(search("@e")), PAGE).sorted(by(declared("created_at"), true))).await;
+}
+
+#[tokio::test]
+async fn elements_in_another_order_look_at_their_records_only() {
+    let stage = stage().await;
+    let filter = contains("group_ids", "g7");
+    let matches = stage.matching(&filter);
+    let (examined, slow, plan) =
+        stage.first_page(&Query::new(filter.clone(), PAGE).sorted(by(declared("name"), false))).await;
+    assert!(slow && examined <= 3 * matches, "{examined} rows for {matches} matches\n{plan}");
+    let (examined, plan) = stage.counted(&filter).await;
+    assert!(examined <= 3 * matches, "{examined} rows for {matches} matches\n{plan}");
+}
+
+#[tokio::test]
+async fn custom_fields_are_slow_until_they_are_indexed() {
+    let stage = stage().await;
+    let number = FieldRef::custom("custom", "n", FieldKind::Integer);
+    let equal = Filter::equal(city(), Value::Text("City 7".to_owned()));
+    let prefix = Filter::StartsWith { field: city(), text: "CITY 77".to_owned() };
+    let large = Filter::compare(number.clone(), Comparison::Greater, Value::Integer(24_980));
+    let ordered = Query::new(live(), PAGE).sorted(by(city(), false));
+    assert!(stage.first_page(&ordered).await.1);
+    let indexes = [("it's a \"key\".$", FieldKind::Text), ("n", FieldKind::Integer)].map(|(key, kind)| CustomIndex {
+        collection: CUSTOMERS,
+        field: "custom",
+        key: key.to_owned(),
+        kind,
+    });
+    for index in &indexes {
+        stage.store.create_custom_index(scope(), index).await.unwrap();
+        stage.store.create_custom_index(scope(), index).await.unwrap();
+    }
+    let mut session = stage.store.pool.acquire().await.unwrap();
+    session.run("ANALYZE").await.unwrap();
+    session.release();
+    for filter in [equal, prefix, large] {
+        let matches = stage.matching(&filter);
+        let (examined, plan) = stage.counted(&filter).await;
+        assert!(examined <= matches + EXAMINED, "{filter:?}: {examined} rows for {matches} matches\n{plan}");
+    }
+    stage.pages_are_cheap(ordered.clone()).await;
+    stage.pages_are_cheap(Query::new(live(), PAGE).sorted(by(number, true))).await;
+    for index in &indexes {
+        stage.store.drop_custom_index(scope(), index).await.unwrap();
+        stage.store.drop_custom_index(scope(), index).await.unwrap();
+    }
+    assert!(stage.first_page(&ordered).await.1);
+}
+
+#[tokio::test]
+async fn orders_without_an_index_say_so() {
+    let stage = stage().await;
+    for (filter, sort) in [
+        (live(), by(declared("updated_at"), false)),
+        (contains("tags", "vip"), by(declared("spend"), true)),
+        (live(), [by(declared("name"), false), by(declared("spend"), true)].concat()),
+    ] {
+        assert!(stage.first_page(&Query::new(filter, PAGE).sorted(sort)).await.1);
+    }
+}
