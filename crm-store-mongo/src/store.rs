@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashSet,
+    fmt,
     sync::{PoisonError, RwLock},
 };
 
@@ -21,7 +22,6 @@ use crate::{
 };
 
 /// A CRM's records in a MongoDB database. See the [crate].
-#[derive(Debug)]
 pub struct MongoStore {
     pub(crate) options: MongoOptions,
     pub(crate) client: Client,
@@ -29,6 +29,13 @@ pub struct MongoStore {
     pub(crate) layouts: Layouts,
     /// The collections and names of the indexes on custom fields, as far as they are known here.
     custom_indexes: RwLock<HashSet<(&'static str, String)>>,
+}
+
+impl fmt::Debug for MongoStore {
+    /// Leaves out the driver, which knows the password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MongoStore").field("options", &self.options).finish_non_exhaustive()
+    }
 }
 
 impl MongoStore {

@@ -43,12 +43,18 @@ pub(crate) async fn commit(store: &MongoStore, scope: Scope, changes: &[Change])
         match done {
             Ok(outcomes) => return Ok(outcomes),
             Err(Fault::Store(error)) => return Err(error),
-            Err(fault) if is_past(deadline) || !fault.driver().is_some_and(failure::is_transient) => {
-                return Err(fault.into());
-            }
+            Err(fault) if is_past(deadline) || !is_worth_another_try(&fault) => return Err(fault.into()),
             Err(_) => pause.wait().await,
         }
     }
+}
+
+/// Whether nothing was written and trying again may succeed soon. Where there is no server to write to, the driver has
+/// waited for one already.
+fn is_worth_another_try(fault: &Fault) -> bool {
+    fault.driver().is_some_and(|error| {
+        failure::is_transient(error) && !matches!(error.kind.as_ref(), ErrorKind::ServerSelection { .. })
+    })
 }
 
 /// Whether one command does it all, which then needs no transaction.
@@ -247,6 +253,10 @@ pub(crate) async fn claim(
 ) -> StoreResult<Vec<Row>> {
     let organization = visible_organization(scope, collection)?;
     check_claim(collection, &query.filter, &query.sort, set)?;
+    if query.limit == 0 {
+        // To MongoDB that would be no limit.
+        return Ok(Vec::new());
+    }
     let layout = store.layouts.of(collection);
     let rows = Rows { layout: &layout, organization };
     let assignments: Vec<Assignment> =
@@ -272,9 +282,7 @@ pub(crate) async fn claim(
         match done.await {
             Ok(taken) => return Ok(taken),
             Err(Fault::Store(error)) => return Err(error),
-            Err(fault) if is_past(deadline) || !fault.driver().is_some_and(failure::is_transient) => {
-                return Err(fault.into());
-            }
+            Err(fault) if is_past(deadline) || !is_worth_another_try(&fault) => return Err(fault.into()),
             Err(_) => pause.wait().await,
         }
     }
