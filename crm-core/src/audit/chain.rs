@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 
 use super::AuditEntry;
@@ -11,11 +11,17 @@ use crate::store::Json;
 /// The hash before the first entry of a chain.
 pub const START: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
-/// The digest of an entry's erasable values: SHA-256 over the salt, the address, `before` and `after`.
+/// The digest of an entry's erasable values: SHA-256 over the salt, the address, `before` and `after`. Of these two the
+/// meaning counts, not the order of members, which some engines do not keep.
 #[must_use]
 pub fn digest(salt: &str, ip: Option<&str>, before: Option<&Json>, after: Option<&Json>) -> String {
+    let (before, after) = (before.map(canonical), after.map(canonical));
+    digest_of_texts(salt, ip, before.as_deref(), after.as_deref())
+}
+
+fn digest_of_texts(salt: &str, ip: Option<&str>, before: Option<&str>, after: Option<&str>) -> String {
     let mut hasher = Sha256::new();
-    for part in [Some(salt), ip, before.map(Json::as_str), after.map(Json::as_str)] {
+    for part in [Some(salt), ip, before, after] {
         // Presence and length before each part, so that no two lists of parts read alike.
         let bytes = part.unwrap_or_default().as_bytes();
         hasher.update([u8::from(part.is_some())]);
@@ -23,6 +29,27 @@ pub fn digest(salt: &str, ip: Option<&str>, before: Option<&Json>, after: Option
         hasher.update(bytes);
     }
     hexadecimal(&hasher.finalize())
+}
+
+/// JSON in one form: members sorted by name, no spaces.
+fn canonical(json: &Json) -> String {
+    // What was read from JSON can be written as JSON.
+    serde_json::to_string(&Sorted(&json.to_value())).unwrap_or_default()
+}
+
+struct Sorted<'a>(&'a serde_json::Value);
+
+impl Serialize for Sorted<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            serde_json::Value::Array(items) => serializer.collect_seq(items.iter().map(Sorted)),
+            serde_json::Value::Object(members) => {
+                let members: BTreeMap<_, _> = members.iter().map(|(name, value)| (name, Sorted(value))).collect();
+                serializer.collect_map(members)
+            }
+            plain => plain.serialize(serializer),
+        }
+    }
 }
 
 /// SHA-256 of the canonical form of flat members: keys sorted, no spaces, UTF-8 (RFC 8785 for texts and integers).
@@ -80,8 +107,13 @@ pub fn flaw(entry: &AuditEntry, sequence: i64, previous_hash: &str) -> Option<&'
         return Some("the entry was changed after it was sealed");
     }
     let erased = entry.salt.is_empty() && entry.before.is_none() && entry.after.is_none() && entry.ip.is_none();
-    let digest = digest(&entry.salt, entry.ip.as_deref(), entry.before.as_ref(), entry.after.as_ref());
-    if !erased && entry.digest != digest {
+    let (salt, ip, before, after) = (&entry.salt, entry.ip.as_deref(), entry.before.as_ref(), entry.after.as_ref());
+    // The texts as they were written are what the first version made its digests of.
+    let as_sealed = || {
+        entry.digest == digest(salt, ip, before, after)
+            || entry.digest == digest_of_texts(salt, ip, before.map(Json::as_str), after.map(Json::as_str))
+    };
+    if !erased && !as_sealed() {
         return Some("the values before or after were changed since the entry was written");
     }
     None
@@ -132,7 +164,21 @@ mod tests {
     #[test]
     fn parts_of_a_digest_do_not_run_into_each_other() {
         let json = |text: &str| Json::from_trusted(text);
-        assert_ne!(digest("s", Some("ab"), Some(&json("c")), None), digest("s", Some("a"), Some(&json("bc")), None));
+        assert_ne!(digest("s", Some("a1"), Some(&json("2")), None), digest("s", Some("a"), Some(&json("12")), None));
         assert_ne!(digest("s", None, Some(&json("1")), None), digest("s", None, None, Some(&json("1"))));
+    }
+
+    #[test]
+    fn a_digest_is_of_what_json_means() {
+        let of = |text: &str| digest("s", None, None, Some(&Json::from_trusted(text)));
+        let written = of(r#"{"name": "Ravi", "custom": {"b": [1, 2.5], "a": null}}"#);
+        assert_eq!(written, of(r#"{"custom":{"a":null,"b":[1,2.5]},"name":"Ravi"}"#), "as another engine keeps it");
+        for other in [
+            r#"{"custom":{"a":null,"b":[2.5,1]},"name":"Ravi"}"#,
+            r#"{"custom":{"a":null,"b":[1,2.5]},"name":"Asha"}"#,
+            r#"{"custom":{"b":[1,2.5]},"name":"Ravi"}"#,
+        ] {
+            assert_ne!(written, of(other), "{other}");
+        }
     }
 }

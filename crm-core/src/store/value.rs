@@ -218,9 +218,19 @@ impl utoipa::PartialSchema for Money {
 #[cfg(feature = "openapi")]
 impl utoipa::ToSchema for Money {}
 
-/// JSON as text: valid, compact, numbers being i64 or finite doubles; parsed when someone looks inside.
-#[derive(Clone, Debug, Eq, PartialEq)]
+/// JSON as text: valid, compact, numbers being i64 or finite doubles; parsed when someone looks inside. Equal is what
+/// means the same: engines need not keep the order of members.
+#[derive(Clone, Debug)]
 pub struct Json(Box<str>);
+
+impl PartialEq for Json {
+    fn eq(&self, other: &Self) -> bool {
+        self.0 == other.0 || self.to_value() == other.to_value()
+    }
+}
+
+// JSON has no number that differs from itself.
+impl Eq for Json {}
 
 impl Json {
     /// Writes a value down.
@@ -270,3 +280,17 @@ impl utoipa::PartialSchema for Json {
 
 #[cfg(feature = "openapi")]
 impl utoipa::ToSchema for Json {}
+
+#[cfg(test)]
+mod tests {
+    use super::Json;
+
+    #[test]
+    fn json_is_equal_that_means_the_same() {
+        let json = Json::from_trusted(r#"{"a":1,"b":{"c":[1,2],"d":null}}"#);
+        assert_eq!(json, Json::from_trusted(r#"{"b": {"d": null, "c": [1, 2]}, "a": 1}"#));
+        for other in [r#"{"a":1.0,"b":{"c":[1,2],"d":null}}"#, r#"{"a":1,"b":{"c":[2,1],"d":null}}"#, r#"{"a":1}"#] {
+            assert_ne!(json, Json::from_trusted(other), "{other}");
+        }
+    }
+}
