@@ -17,7 +17,7 @@ use crate::{
     audit::sealer::{self, Heads},
     crm::Crm,
     customer::import,
-    error::Result,
+    error::{Error, Result},
     event::relay,
     field,
     id::new_uuid,
@@ -38,6 +38,8 @@ const CLEANING: Duration = Duration::from_secs(600);
 const BIN: Duration = Duration::from_secs(30 * 24 * 3600);
 /// The longest wait after failures.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// The longest wait where the store was not there: when it is back, the audit trail is sealed within seconds.
+const LONGEST_OUTAGE: Duration = Duration::from_secs(3);
 /// How long a job that has ended can be looked at.
 const ENDED_JOBS: Duration = Duration::from_secs(30 * 24 * 3600);
 
@@ -142,10 +144,12 @@ impl Work for FinishFields {
 async fn repeat<W: Work>(crm: &Crm, holder: Uuid, mut stopped: watch::Receiver<bool>, mut work: W) {
     let mut failures: u32 = 0;
     loop {
+        let mut pause = POLL;
         match work.step(crm, holder).await {
             Ok(()) => failures = 0,
             Err(error) => {
                 failures = failures.saturating_add(1);
+                pause = pause_after(failures, &error);
                 tracing::warn!(
                     work = W::NAME,
                     failures,
@@ -154,8 +158,6 @@ async fn repeat<W: Work>(crm: &Crm, holder: Uuid, mut stopped: watch::Receiver<b
                 );
             }
         }
-        let pause =
-            if failures == 0 { POLL } else { (POLL * 2_u32.saturating_pow(failures.min(5))).min(LONGEST_PAUSE) };
         let hint = async {
             if failures == 0 {
                 let _ = timeout(pause, work.hint(crm).notified()).await;
@@ -169,6 +171,12 @@ async fn repeat<W: Work>(crm: &Crm, holder: Uuid, mut stopped: watch::Receiver<b
             _ = stopped.wait_for(|stopped| *stopped) => return,
         }
     }
+}
+
+/// How long work rests that has failed so many times on end.
+fn pause_after(failures: u32, error: &Error) -> Duration {
+    let longest = if matches!(error, Error::Unavailable { .. }) { LONGEST_OUTAGE } else { LONGEST_PAUSE };
+    (POLL * 2_u32.saturating_pow(failures.min(5))).min(longest)
 }
 
 async fn clean_regularly(crm: &Crm, holder: Uuid, mut stopped: watch::Receiver<bool>) {

@@ -4,9 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use serde_json::json;
 
-use super::clean_now;
+use super::{clean_now, pause_after};
 use crate::{
-    Crm,
+    Crm, Error,
     access::{Principal, RequestContext},
     account::{AccountSettings, RefreshToken, Registration, RegistrationMode, Session},
     customer::{Customer, NewCustomer, WriteOptions},
@@ -18,6 +18,16 @@ use crate::{
 };
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
+
+#[test]
+fn work_rests_longer_after_faults_than_after_outages() {
+    let fault = Error::internal("broken");
+    let outage = Error::Unavailable { message: "away".to_owned(), retry_after: Duration::from_secs(1) };
+    for (failures, after_fault, after_outage) in [(1, 2, 2), (2, 4, 3), (3, 8, 3), (5, 30, 3), (u32::MAX, 30, 3)] {
+        assert_eq!(pause_after(failures, &fault), Duration::from_secs(after_fault), "{failures}");
+        assert_eq!(pause_after(failures, &outage), Duration::from_secs(after_outage), "{failures}");
+    }
+}
 
 #[tokio::test]
 async fn old_things_go_and_others_stay() {

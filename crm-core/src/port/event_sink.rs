@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use async_trait::async_trait;
 
 use crate::{error::Result, event::Event};
@@ -11,4 +13,11 @@ pub trait EventSink: Send + Sync + 'static {
     /// # Errors
     /// Any error keeps the batch in the outbox, to be tried again.
     async fn publish(&self, events: &[Event]) -> Result<()>;
+}
+
+#[async_trait]
+impl<T: EventSink + ?Sized> EventSink for Arc<T> {
+    async fn publish(&self, events: &[Event]) -> Result<()> {
+        (**self).publish(events).await
+    }
 }
