@@ -36,7 +36,7 @@ const LOGIN_POLICIES: [&str; 2] = ["login", "login-account"];
 const MILLISECOND: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 /// More connections than this to one database are a mistake.
-const MOST_CONNECTIONS: usize = 1000;
+const MOST_CONNECTIONS: u16 = 1000;
 
 /// Where the server runs.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -76,7 +76,7 @@ pub struct Settings {
     /// The database.
     pub database: Database,
     /// How many connections to it there are at most; nothing for the store's own choice.
-    pub database_pool: Option<usize>,
+    pub database_pool: Option<u16>,
     /// Signs access tokens.
     pub jwt_secret: Secret<String>,
     /// An Ed25519 key, as PEM, that signs access tokens instead.

@@ -2,6 +2,8 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
+    sync::OnceLock,
+    thread,
 };
 
 use tempfile::TempDir;
@@ -38,6 +40,15 @@ impl Mongo {
             Ok(url) if !url.is_empty() => Ok(Self { server: None, start: None, url }),
             _ => Self::start_own(durability),
         }
+    }
+
+    /// The one server of this process, started when it is first asked for. Nothing on it is durable.
+    ///
+    /// # Errors
+    /// [`NoServer`] with what to install.
+    pub fn shared() -> Result<&'static Self, &'static NoServer> {
+        static SHARED: OnceLock<Result<Mongo, NoServer>> = OnceLock::new();
+        SHARED.get_or_init(|| Self::start(Durability::None)).as_ref()
     }
 
     /// A new server, also where `MONGODB_URL` names one: for tests that kill it.
@@ -83,6 +94,21 @@ impl Mongo {
             Some((host, options)) => format!("{host}/{database}?{options}"),
             None => format!("{}/{database}", self.url.trim_end_matches('/')),
         }
+    }
+
+    /// Removes a database of a server that is somebody else's. One of ours goes with the server, which is faster.
+    pub fn forget_database(&self, name: &str) {
+        if self.start.is_some() {
+            return;
+        }
+        let (url, name) = (self.url(name), name.to_owned());
+        // A runtime of its own: the caller may be inside of one, or at its end.
+        let removed = thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(async { mongodb::Client::with_uri_str(url).await?.database(&name).drop().await })
+        });
+        // What cannot be removed is left.
+        let _ = removed.join();
     }
 
     /// Where the data is, until the server ends, where it is ours.

@@ -2,6 +2,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
+    sync::OnceLock,
 };
 
 use tempfile::TempDir;
@@ -68,18 +69,48 @@ impl Postgres {
         format!("postgres://{SUPERUSER}@127.0.0.1:{}/{database}", self.port)
     }
 
+    /// The one server of this process, started when it is first asked for. Nothing on it is durable.
+    ///
+    /// # Errors
+    /// [`NoServer`] with what to install.
+    pub fn shared() -> Result<&'static Self, &'static NoServer> {
+        static SHARED: OnceLock<Result<Postgres, NoServer>> = OnceLock::new();
+        SHARED.get_or_init(|| Self::start(Durability::None, &[])).as_ref()
+    }
+
     /// Makes a database of that name, by PostgreSQL's own means.
     ///
     /// # Errors
     /// [`NoServer`] where there is one already.
     pub fn create_database(&self, name: &str) -> Result<(), NoServer> {
-        let made = Command::new(programs()?.join("createdb"))
-            .args(["--host=127.0.0.1", "--username", SUPERUSER, "--port", &self.port.to_string(), name])
+        self.run("createdb", &[name])
+    }
+
+    /// Makes a database as a copy of another one, to which nobody is connected.
+    ///
+    /// # Errors
+    /// [`NoServer`] where that cannot be.
+    pub fn copy_database(&self, template: &str, name: &str) -> Result<(), NoServer> {
+        self.run("createdb", &["--template", template, name])
+    }
+
+    /// Removes a database, also under those who are connected to it.
+    ///
+    /// # Errors
+    /// [`NoServer`] where it is not there.
+    pub fn drop_database(&self, name: &str) -> Result<(), NoServer> {
+        self.run("dropdb", &["--force", name])
+    }
+
+    fn run(&self, program: &str, arguments: &[&str]) -> Result<(), NoServer> {
+        let ran = Command::new(programs()?.join(program))
+            .args(["--host=127.0.0.1", "--username", SUPERUSER, "--port", &self.port.to_string()])
+            .args(arguments)
             .output()?;
-        if made.status.success() {
+        if ran.status.success() {
             Ok(())
         } else {
-            Err(NoServer(String::from_utf8_lossy(&made.stderr).trim().to_owned()))
+            Err(NoServer(String::from_utf8_lossy(&ran.stderr).trim().to_owned()))
         }
     }
 

@@ -19,3 +19,4 @@ mod idempotency;
 mod imports;
 mod server;
 mod staff;
+mod together;

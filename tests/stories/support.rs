@@ -29,7 +29,7 @@ macro_rules! on_every_store {
             async fn story($app: $kind) $body
 
             async fn tell(store: StoreKind) {
-                story(<$kind as Start>::start(Setup::on(store)).await).await;
+                story(<$kind as Start>::start(Setup::on(store).await).await).await;
             }
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -40,6 +40,16 @@ macro_rules! on_every_store {
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn in_sqlite() {
                 tell(StoreKind::Sqlite).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn in_postgres() {
+                tell(StoreKind::Postgres).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn in_mongo() {
+                tell(StoreKind::Mongo).await;
             }
         }
     )+};

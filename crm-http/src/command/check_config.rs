@@ -1,6 +1,6 @@
 use crm_http::settings::{Settings, Shown};
 
-use super::{Failure, say};
+use super::{Failure, compose, say};
 
 /// Prints the settings as they hold; secrets are not shown.
 pub(super) fn run(settings: &Settings) -> Result<(), Failure> {
@@ -10,6 +10,7 @@ pub(super) fn run(settings: &Settings) -> Result<(), Failure> {
         let note = if *later { "; no effect in this version" } else { "" };
         say(format_args!("{name:width$}  {value}  ({place}{note})"))?;
     }
+    compose::check_database(settings)?;
     say("The settings are fine.")?;
     Ok(())
 }

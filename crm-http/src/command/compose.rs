@@ -11,7 +11,9 @@ use crm_http::{
     RouterOptions,
     settings::{Database, Settings},
 };
-use crm_store_sqlite::SqliteStore;
+use crm_store_mongo::{MongoOptions, MongoStore};
+use crm_store_postgres::{PostgresOptions, PostgresStore};
+use crm_store_sqlite::{SqliteOptions, SqliteStore};
 use tokio_util::sync::CancellationToken;
 
 use super::{Failure, progress};
@@ -30,23 +32,66 @@ pub(super) async fn store(settings: &Settings) -> Result<SharedStore, Failure> {
     settings.create_folders()?;
     let bar = progress::Bar::new();
     let opened = async {
-        let store = open(settings).await?;
+        let store = Engine::of(settings)?.open().await?;
         store.migrate(collections(), &|step, done, all| bar.show(step, done, all)).await?;
-        Ok::<_, StoreError>(store)
+        Ok(store)
     };
     let opened = opened.await;
     bar.finish();
-    opened.map_err(|error| format!("the database {} cannot be used: {error}", settings.database).into())
+    opened.map_err(|error: StoreError| unusable(settings, &error))
 }
 
-/// The one place that knows which engines there are.
-async fn open(settings: &Settings) -> StoreResult<SharedStore> {
-    Ok(match &settings.database {
-        Database::Sqlite(path) => Arc::new(SqliteStore::open(path).await?),
-        Database::Postgres(_) | Database::Mongo(_) => {
-            return Err(StoreError::Unusable("its engine is not built into this version".to_owned()));
-        }
-    })
+/// Refuses a database that cannot be opened as it is named, without a look at it.
+pub(super) fn check_database(settings: &Settings) -> Result<(), Failure> {
+    Engine::of(settings).map(drop).map_err(|error| unusable(settings, &error))
+}
+
+fn unusable(settings: &Settings, error: &StoreError) -> Failure {
+    format!("the database {} cannot be used: {error}", settings.database).into()
+}
+
+/// An engine and how to open it: the one place that knows which engines there are.
+enum Engine {
+    Sqlite(SqliteOptions),
+    Postgres(PostgresOptions),
+    Mongo(MongoOptions),
+}
+
+impl Engine {
+    fn of(settings: &Settings) -> StoreResult<Self> {
+        let pool = settings.database_pool;
+        Ok(match &settings.database {
+            Database::Sqlite(path) => {
+                let options = SqliteOptions::new(path);
+                Self::Sqlite(match pool {
+                    Some(connections) => options.readers(connections.into()),
+                    None => options,
+                })
+            }
+            Database::Postgres(url) => {
+                let options = PostgresOptions::parse(url.expose())?;
+                Self::Postgres(match pool {
+                    Some(connections) => options.pool(connections.into()),
+                    None => options,
+                })
+            }
+            Database::Mongo(url) => {
+                let options = MongoOptions::parse(url.expose())?;
+                Self::Mongo(match pool {
+                    Some(connections) => options.connections(connections.into()),
+                    None => options,
+                })
+            }
+        })
+    }
+
+    async fn open(self) -> StoreResult<SharedStore> {
+        Ok(match self {
+            Self::Sqlite(options) => Arc::new(SqliteStore::open_with(options).await?),
+            Self::Postgres(options) => Arc::new(PostgresStore::connect_with(options).await?),
+            Self::Mongo(options) => Arc::new(MongoStore::connect_with(options).await?),
+        })
+    }
 }
 
 /// The CRM of the settings over a store.

@@ -4,16 +4,18 @@ use crm_core::{
     Crm,
     account::{AccountSettings, RegistrationMode},
     background,
-    crm::collections,
-    port::{Clock, ManualClock, OperatingSystemRandom},
+    port::{Clock, EventSink, ManualClock, OperatingSystemRandom},
     secret::Secret,
     time::Timestamp,
 };
 use crm_http::{RouterOptions, router, server};
-use tempfile::TempDir;
 use tokio::net::TcpListener;
 
-use super::{client::Client, log, store::StoreKind};
+use super::{
+    client::Client,
+    log,
+    store::{Place, StoreKind},
+};
 
 /// The installation's own key for services.
 pub(crate) const SERVICE_KEY: &str = "a-service-key-for-stories-of-more-than-32-bytes";
@@ -27,16 +29,17 @@ pub(crate) struct App {
     /// The server's address, such as `127.0.0.1:40123`.
     pub(crate) address: String,
     options: RouterOptions,
-    _folder: TempDir,
+    _place: Arc<Place>,
 }
 
 /// What an app is started with.
 pub(crate) struct Setup {
-    store: StoreKind,
+    place: Arc<Place>,
     clock: Option<Arc<ManualClock>>,
     options: RouterOptions,
     accounts: AccountSettings,
     background: bool,
+    event_sink: Option<Arc<dyn EventSink>>,
 }
 
 /// What a story is given: an app, or the setup of one.
@@ -65,7 +68,11 @@ impl Clock for SharedClock {
 }
 
 impl Setup {
-    pub(crate) fn on(store: StoreKind) -> Self {
+    pub(crate) async fn on(store: StoreKind) -> Self {
+        Self::at(Arc::new(Place::new(store).await))
+    }
+
+    fn at(place: Arc<Place>) -> Self {
         let accounts = AccountSettings {
             registration: RegistrationMode::Open,
             login_limit: None,
@@ -75,7 +82,18 @@ impl Setup {
         };
         // Every story comes from one address; those about limits set their own.
         let options = RouterOptions { anonymous_limits: Vec::new(), principal_limit: None, ..RouterOptions::default() };
-        Self { store, clock: None, options, accounts, background: true }
+        Self { place, clock: None, options, accounts, background: true, event_sink: None }
+    }
+
+    /// The same in another process: the same database and keys, and nothing else in common.
+    pub(crate) fn another(&self) -> Self {
+        Self { accounts: self.accounts.clone(), ..Self::at(Arc::clone(&self.place)) }
+    }
+
+    /// With a place where events go.
+    pub(crate) fn event_sink(mut self, sink: impl EventSink) -> Self {
+        self.event_sink = Some(Arc::new(sink));
+        self
     }
 
     /// With other settings for accounts.
@@ -105,11 +123,13 @@ impl Setup {
     /// The app, running, with its background work.
     pub(crate) async fn start(self) -> App {
         log::keep();
-        let (store, folder) = self.store.open().await;
-        store.migrate(collections(), &|_, _, _| ()).await.expect("a fresh store");
+        let store = self.place.open().await;
         let mut builder = Crm::builder(store).accounts(self.accounts);
         if let Some(clock) = self.clock {
             builder = builder.clock(SharedClock(clock));
+        }
+        if let Some(sink) = self.event_sink {
+            builder = builder.event_sink(sink);
         }
         let crm = builder.build();
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -122,7 +142,7 @@ impl Setup {
         }
         tokio::spawn(server::serve(listener, app, stop, Duration::from_secs(5)));
         let anonymous = Client::new(format!("http://{address}"));
-        App { crm, anonymous, address, options, _folder: folder }
+        App { crm, anonymous, address, options, _place: self.place }
     }
 }
 

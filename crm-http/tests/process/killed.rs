@@ -1,0 +1,32 @@
+//! The process killed in the middle of writes.
+
+use crate::support::{Engine, Place, Server, Writers, nothing_is_lost, on_every_engine};
+
+/// How many times the story kills the server.
+const ROUNDS: usize = 3;
+/// How many writers there are at once.
+const WRITERS: usize = 8;
+/// How many customers each round waits for before the kill.
+const ACKNOWLEDGED: usize = 150;
+
+on_every_engine! {
+    /// Writers create customers until the server is killed under them. Nothing that was acknowledged is lost, and of
+    /// what was not, nothing is there by half.
+    async fn in_the_middle_of_writes(place: &Place) {
+        let mut acknowledged = std::collections::BTreeSet::new();
+        let mut server = Server::start(place).await;
+        server.register().await;
+        for round in 0..ROUNDS {
+            let token = server.log_in().await;
+            let writers = Writers::start(&server, &token, &format!("r{round}"), WRITERS);
+            writers.acknowledge(ACKNOWLEDGED, &server).await;
+            server.process.kill().expect("killed");
+            server.process.wait().expect("ended");
+            acknowledged.append(&mut writers.stop().await);
+            server = Server::start(place).await;
+        }
+        let token = server.log_in().await;
+        // At most one request of each writer was in hand at each kill.
+        nothing_is_lost(&server, &token, &acknowledged, ROUNDS * WRITERS).await;
+    }
+}

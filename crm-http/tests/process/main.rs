@@ -1,0 +1,14 @@
+//! The binary as a process, on every engine: started on an empty database, killed in the middle of writes, stopped in the
+//! middle of requests, two at once, and with its database killed under it.
+
+#![expect(clippy::expect_used, clippy::panic, reason = "a story that cannot be told fails")]
+
+mod support;
+
+mod commands;
+mod killed;
+mod outage;
+mod refusals;
+mod secrets;
+mod stopped;
+mod together;
