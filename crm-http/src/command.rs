@@ -5,6 +5,7 @@ mod compose;
 mod create_super_admin;
 mod demo;
 mod export;
+mod import;
 mod migrate;
 mod openapi;
 mod organization;
@@ -95,6 +96,20 @@ Examples:
   crm-http export --organization 'Corner shop' --fields name,email,spend > customers.csv
   crm-http export --filter '{\"field\":\"spend\",\"op\":\">\",\"value\":5000}' --format ndjson -o rich.ndjson")]
     Export(Box<export::Options>),
+    /// Import customers from a file
+    ///
+    /// What POST /customers/import does, from the terminal. Rows that are refused are written to FILE.errors.csv; mended,
+    /// that file can be imported as it is. Ctrl-C ends it after the rows in hand.
+    #[command(after_help = "\
+Examples:
+  crm-http import customers.csv
+  crm-http import --dry-run customers.csv
+  crm-http import --upsert-key email --date-format dd/mm/yyyy --decimal-separator , kunden.csv
+  crm-http import --mapping '{\"Mail\":\"email\",\"Notes\":null}' --as asha@shop.example people.csv
+  crm-http import --resume customers.csv
+
+The exit code is 1 where a row was refused.")]
+    Import(Box<import::Options>),
     /// Print the OpenAPI 3.1 document of the API
     #[command(after_help = "Example:\n  crm-http openapi > openapi.json")]
     Openapi,
@@ -123,6 +138,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Migrate => migrate::run(&settings),
         Command::CreateSuperAdmin(options) => create_super_admin::run(&settings, options),
         Command::Export(options) => export::run(&settings, &options),
+        Command::Import(options) => import::run(&settings, &options),
         Command::CheckConfig => check_config::run(&settings),
         Command::Openapi => openapi::run(),
     })

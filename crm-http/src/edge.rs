@@ -140,15 +140,8 @@ where
             return idempotency::carry_out(state.clone(), lookup, request, inner, asked.accepts.problem_json).await;
         }
         let mut inner = inner;
-        let mut called = std::pin::pin!(AssertUnwindSafe(async move { inner.call(request).await }).catch_unwind());
-        let answered = loop {
-            match tokio::time::timeout(options.request_timeout, called.as_mut()).await {
-                // A file that goes on arriving is not cut off.
-                Err(_elapsed) if exchange.got_further() => {}
-                answered => break answered,
-            }
-        };
-        match answered {
+        let called = AssertUnwindSafe(async move { inner.call(request).await }).catch_unwind();
+        match in_time(&state, Some(&exchange), called).await {
             Ok(Ok(Ok(response))) => response,
             Ok(Err(panic)) => {
                 log_panic(panic.as_ref());
@@ -171,6 +164,21 @@ where
     state.metrics().request_ends(&asked.method, route, response.status(), elapsed);
     span.in_scope(|| record::log(&asked.method, route, response.status(), elapsed, &exchange));
     response
+}
+
+/// What comes of a request within its time. A file that goes on arriving is not cut off.
+async fn in_time<T>(
+    state: &AppState,
+    exchange: Option<&Exchange>,
+    called: impl Future<Output = T>,
+) -> Result<T, tokio::time::error::Elapsed> {
+    let mut called = std::pin::pin!(called);
+    loop {
+        match tokio::time::timeout(state.options().request_timeout, called.as_mut()).await {
+            Err(_elapsed) if exchange.is_some_and(Exchange::got_further) => {}
+            ended => return ended,
+        }
+    }
 }
 
 /// What is refused before any handler sees it.

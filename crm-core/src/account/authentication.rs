@@ -237,6 +237,17 @@ impl Accounts<'_> {
         Ok(Verified { principal, since: now, expires: None, stamp })
     }
 
+    /// A person with their own rights, for who has the database at hand: the command line.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] where nobody signs in with the address; [`Error::Forbidden`] where they may not act.
+    pub async fn acting_as(&self, email: &crate::contact::Email) -> Result<Principal> {
+        let this = super::LoginRecord::email.equals(super::login::login_key(email));
+        let login = self.crm.repo::<super::LoginRecord>().first(Scope::Installation, this).await?;
+        let login = login.ok_or(Error::NotFound("member of staff"))?;
+        self.principal_of(Actor::User(login.id), login.meta.organization_id).await
+    }
+
     /// Somebody who acted before, with the rights that they have now: for work that goes on after the request.
     ///
     /// # Errors

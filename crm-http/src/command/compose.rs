@@ -97,6 +97,7 @@ impl Engine {
 /// The CRM of the settings over a store.
 pub(super) fn crm(settings: &Settings, store: SharedStore) -> Result<Crm, Failure> {
     let builder = Crm::builder(store).accounts(accounts(settings)?);
+    let builder = if settings.workers > 0 { builder.job_workers(settings.workers) } else { builder };
     // The system's folder for temporary files is memory on some machines.
     let builder =
         if settings.data_dir.is_dir() { builder.temporary_folder(settings.data_dir.clone()) } else { builder };

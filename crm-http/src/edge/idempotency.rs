@@ -193,8 +193,9 @@ impl Attempt {
         S: Service<Request, Response = Response, Error = Infallible> + Send + 'static,
         S::Future: Send + 'static,
     {
+        let exchange = request.extensions().get::<Exchange>().cloned();
         let called = AssertUnwindSafe(async move { inner.call(request).await }).catch_unwind();
-        let response = match tokio::time::timeout(self.state.options().request_timeout, called).await {
+        let response = match super::in_time(&self.state, exchange.as_ref(), called).await {
             Ok(Ok(Ok(response))) => response,
             Ok(Err(panic)) => {
                 super::log_panic(panic.as_ref());

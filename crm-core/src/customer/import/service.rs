@@ -24,7 +24,7 @@ use crate::{
     operation::Operation,
     record::{CREATED_AT, Record as _},
     rule::{Catalog, CatalogField},
-    store::{Filter, fold::fold},
+    store::{Filter, Query, fold::fold},
     text::Line,
 };
 
@@ -171,6 +171,22 @@ impl Imports<'_> {
         by.may(permissions::CUSTOMERS_IMPORT)?;
         let import = self.seen(by, id).await?;
         self.view(by, import).await
+    }
+
+    /// The newest import of a file of this name that is not at its end yet.
+    ///
+    /// # Errors
+    /// [`Error::Forbidden`] without `customers:import`; those of the store.
+    pub async fn unfinished(&self, by: &Principal, file_name: &str) -> Result<Option<ImportView>> {
+        by.may(permissions::CUSTOMERS_IMPORT)?;
+        let unfinished = CustomerImport::state
+            .one_of([ImportState::Queued, ImportState::Running])
+            .and(CustomerImport::file_name.equals(Some(file_name.to_owned())));
+        let query = Query::new(in_sight(by).and(unfinished), 1).sorted(vec![CREATED_AT.descending()]);
+        match self.crm.repo::<CustomerImport>().find(by.scope(), &query).await?.records.pop() {
+            Some(import) => self.view(by, import).await.map(Some),
+            None => Ok(None),
+        }
     }
 
     /// The rows that were refused, as a file.
