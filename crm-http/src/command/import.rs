@@ -245,7 +245,12 @@ async fn conclude(crm: &Crm, by: &Principal, view: &ImportView, options: &Option
     let (would, dry) = if import.dry_run { (" would be", " (nothing was written)") } else { ("", "") };
     say(format_args!(
         "{} of {} rows read: {}{would} created, {}{would} updated, {} unchanged, {} skipped, {} refused{dry}.",
-        import.rows_read, import.rows_total, import.created, import.updated, import.unchanged, import.skipped,
+        import.rows_read,
+        import.rows_total,
+        import.created,
+        import.updated,
+        import.unchanged,
+        import.skipped,
         import.failed,
     ))?;
     let mut errors = None;

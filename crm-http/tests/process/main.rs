@@ -6,6 +6,7 @@
 mod support;
 
 mod commands;
+mod import;
 mod killed;
 mod outage;
 mod refusals;
