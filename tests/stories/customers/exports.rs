@@ -1,9 +1,10 @@
 //! Customers as files: everything that is seen, in three formats, harmless in a spreadsheet.
 
 use calamine::{Data, Reader as _};
+use proptest::{prelude::*, strategy::ValueTree as _, test_runner::TestRunner};
 use serde_json::{Value, json};
 
-use crate::support::{App, Client, on_every_store};
+use crate::support::{App, Client, Form, on_every_store};
 
 async fn customers(admin: &Client) {
     for body in [
@@ -21,7 +22,115 @@ fn lines(text: &str) -> Vec<&str> {
     text.strip_suffix("\r\n").expect("a line end at the end").split("\r\n").collect()
 }
 
+/// Custom fields of every type.
+async fn fields(admin: &Client) {
+    for kind in ["text", "number", "date", "boolean", "datetime", "email", "phone", "url", "money"] {
+        admin.post("/customers/fields", json!({"key": format!("a_{kind}"), "type": kind})).await.created();
+    }
+    for kind in ["list", "multi_list"] {
+        let field = json!({"key": format!("a_{kind}"), "type": kind, "options": OPTIONS});
+        admin.post("/customers/fields", field).await.created();
+    }
+}
+
+const OPTIONS: [&str; 5] = ["plain", "north;east", "a|b", "back\\slash", "=1"];
+
+/// Customers with everything that a file can spoil.
+fn spoilable() -> impl Strategy<Value = Vec<Value>> {
+    let line = || "[-=+@' ,;|\"ab＝é\\\\]{0,10}x";
+    let own = (
+        line(),
+        prop::collection::vec(line(), 0..4),
+        0..999_999_999_i64,
+        0..1_000_000_i64,
+        prop::sample::select(vec!["active", "inactive", "blocked"]),
+        prop::option::of(0..1_800_000_000_000_i64),
+    );
+    let custom = (
+        prop::option::of("[-=+@' ,;|\"\t\nab＝é\\\\]{0,10}x"),
+        prop::option::of(-1e9..1e9),
+        prop::option::of((1000..9999_i16, 1..=12_u8, 1..=28_u8)),
+        prop::option::of(any::<bool>()),
+        prop::option::of(0..1_800_000_000_000_i64),
+        prop::option::of(-999_999_999..999_999_999_i64),
+        prop::option::of(prop::sample::select(OPTIONS.to_vec())),
+        prop::sample::subsequence(OPTIONS.to_vec(), 0..=5),
+    );
+    let instant = |milliseconds| jiff::Timestamp::from_millisecond(milliseconds).expect("in range").to_string();
+    let one = (own, custom, line()).prop_map(move |(own, custom, note)| {
+        let (name, tags, spend, visits, status, last_active) = own;
+        let (text, number, date, flag, at, money, choice, choices) = custom;
+        let mut custom = json!({
+            "a_text": text,
+            "a_number": number,
+            "a_date": date.map(|(year, month, day)| format!("{year}-{month:02}-{day:02}")),
+            "a_boolean": flag,
+            "a_datetime": at.map(instant),
+            "a_money": money.map(|amount| amount as f64 / 100.0),
+            "a_list": choice,
+            "a_multi_list": choices,
+            "a_email": "+custom@example.com",
+            "a_phone": "+33142685300",
+            "a_url": "https://example.com/?a=1,2;3",
+        });
+        // A cell cannot tell an empty list from none.
+        custom.as_object_mut().expect("an object").retain(|_, value| !value.is_null() && *value != json!([]));
+        json!({"name": name, "tags": tags, "spend": spend as f64 / 100.0, "visits": visits, "status": status,
+            "last_active": last_active.map(instant), "custom": custom, "metadata": {"note": note, "list": [1, "b", null]},
+            "consent": {"sms": {"granted": true, "at": "2026-01-01T00:00:00Z", "source": note}}})
+    });
+    prop::collection::vec(one, 40).prop_map(|mut customers| {
+        for (number, customer) in customers.iter_mut().enumerate() {
+            customer["email"] = json!(format!("+{number}@example.com"));
+            customer["emails"] = json!([format!("a{number}@example.com"), format!("-b{number}@example.com")]);
+            customer["phone"] = json!(format!("+336{number:08}"));
+        }
+        customers
+    })
+}
+
+const COMPARED: &str =
+    "name,email,emails,phone,phones,status,type,tags,spend,visits,last_active,consent,custom,metadata";
+
+async fn compared(admin: &Client) -> String {
+    let answer = admin.get(format!("/customers/export?format=ndjson&sort=email&fields={COMPARED}")).await;
+    answer.expect_status(200);
+    answer.text()
+}
+
 on_every_store! {
+    /// What was exported imports as it was into another organization, whatever the values.
+    async fn what_left_comes_back(app: App) {
+        let shop = app.organization("Shop").await.admin;
+        fields(&shop).await;
+        let mut runner = TestRunner::deterministic();
+        for customer in spoilable().new_tree(&mut runner).expect("customers").current() {
+            shop.post("/customers", customer).await.created();
+        }
+        let before = compared(&shop).await;
+        assert_eq!(before.lines().count(), 40);
+        let files = [
+            ("a.csv", "format=csv&time_zone=America/New_York"),
+            ("b.csv", "format=csv&delimiter=%3B&bom=true"),
+            ("c.csv", "format=csv&delimiter=tab&profile=retail"),
+            ("d.ndjson", "format=ndjson"),
+        ];
+        for (name, query) in files {
+            let file = shop.get(format!("/customers/export?{query}")).await;
+            file.expect_status(200);
+            let other = app.organization(name).await.admin;
+            fields(&other).await;
+            let import = other.import(Form::default().file(name, file.body)).await;
+            let errors = other.get(format!("{import}/errors")).await.text();
+            assert_eq!((&import["created"], &import["failed"]), (&json!(40), &json!(0)), "{name}: {errors}");
+            let after = compared(&other).await;
+            for (after, before) in after.lines().zip(before.lines()) {
+                assert_eq!(after, before, "{name}");
+            }
+            assert_eq!(after.lines().count(), 40);
+        }
+    }
+
     /// The same filters as of the list choose the customers, `fields` the columns, and the answer is a download.
     async fn a_table(app: App) {
         let admin = app.organization("Shop").await.admin;
