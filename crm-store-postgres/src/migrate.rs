@@ -198,7 +198,7 @@ impl Run<'_> {
         }
         for derived in schema::derived(layout) {
             // What keeps the table is part of what it is.
-            let whole = [&[derived.table.sql.clone()], derived.parts.as_slice()].concat().join(";\n");
+            let whole = [std::slice::from_ref(&derived.table.sql), &derived.parts].concat().join(";\n");
             let item = Item { name: derived.table.name.clone(), sql: whole };
             if self.is_as_declared("TABLE", &item).await? {
                 continue;

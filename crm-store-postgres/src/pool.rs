@@ -131,8 +131,10 @@ async fn connect(options: &PostgresOptions) -> sqlx::Result<Server> {
         600_000
     );
     if connection.server_version_num().is_some_and(|version| version >= 140_000) {
-        // A statement whose caller went away ends soon.
-        settings.push_str("SET client_connection_check_interval = '2s'; ");
+        // A statement whose caller went away ends soon. Servers on some systems cannot do that.
+        settings.push_str(
+            "DO $$ BEGIN SET client_connection_check_interval = '2s'; EXCEPTION WHEN OTHERS THEN NULL; END $$; ",
+        );
     }
     settings.push_str("SELECT pid::text, backend_start::text FROM pg_stat_activity WHERE pid = pg_backend_pid()");
     let row = connection.fetch_one(sqlx::raw_sql(sqlx::AssertSqlSafe(settings))).await?;

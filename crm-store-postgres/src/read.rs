@@ -211,7 +211,15 @@ pub(crate) fn stream<'a>(
     let statements = {
         let layout = store.layouts.of(collection);
         Reading::new(store, &layout, scope, &query, true).and_then(|reading| {
-            (0..reading.plan.blocks()).map(|block| reading.statement(block)).collect::<StoreResult<Vec<_>>>()
+            let write = |block| {
+                let mut statement = reading.statement(block)?;
+                if query.limit > 0 {
+                    let skip = usize::try_from(query.skip).unwrap_or(usize::MAX);
+                    push_limit(&mut statement, query.limit.saturating_add(skip), 0);
+                }
+                Ok(statement)
+            };
+            (0..reading.plan.blocks()).map(write).collect::<StoreResult<Vec<_>>>()
         })
     };
     let statements = match statements {
@@ -219,7 +227,7 @@ pub(crate) fn stream<'a>(
         Err(error) => return stream::iter([Err(error)]).boxed(),
     };
     let (sender, receiver) = mpsc::channel(AHEAD);
-    let reading = send_rows(&store.pool, collection, statements, query, sender);
+    let reading = send_rows(&store.pool, collection, statements, query.skip, query.limit, sender);
     let rows = stream::unfold(receiver, |mut receiver| async move { receiver.recv().await.map(|row| (row, receiver)) });
     // The reading goes on only while somebody reads: both are one stream.
     let reading = reading.into_stream().filter_map(|done: StoreResult<()>| async move { done.err().map(Err) });
@@ -230,12 +238,13 @@ fn send_rows<'a>(
     pool: &'a Pool,
     collection: &'static Collection,
     statements: Vec<Statement>,
-    query: Query,
+    skip: u64,
+    limit: usize,
     sender: mpsc::Sender<StoreResult<Row>>,
 ) -> BoxFuture<'a, StoreResult<()>> {
     async move {
-        let mut skip = usize::try_from(query.skip).unwrap_or(usize::MAX);
-        let mut limit = if query.limit == 0 { usize::MAX } else { query.limit };
+        let mut skip = usize::try_from(skip).unwrap_or(usize::MAX);
+        let mut limit = if limit == 0 { usize::MAX } else { limit };
         let mut session = pool.acquire_new().await?;
         session
             .run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = 0")
