@@ -129,10 +129,9 @@ impl Row<'_> {
     /// An empty cell that empties the field. A name is never empty, and what a list gets besides is not taken away.
     fn clear(&mut self, field: &Field) {
         match &field.kind {
-            Kind::Id | Kind::FirstName | Kind::LastName => {}
+            Kind::Id | Kind::FirstName | Kind::LastName | Kind::Consent(_) => {}
             Kind::Text if field.name == "name" => {}
             Kind::List | Kind::Groups if matches!(field.name.as_str(), "add_tags" | "remove_tags") => {}
-            Kind::Consent(_) => {}
             Kind::List | Kind::Groups => self.extend(&field.name, Vec::new()),
             Kind::Custom { key, .. } => self.custom.push((key.clone(), "null".to_owned())),
             _ => self.member(&field.name, "null".to_owned()),
@@ -172,7 +171,7 @@ impl Row<'_> {
                     match self.lookup.group(&name) {
                         Some(id) => ids.push(id),
                         None => {
-                            errors.add("", "NOT_FOUND", format!("{} is no group of the organization", short(&name)))
+                            errors.add("", "NOT_FOUND", format!("{} is no group of the organization", short(&name)));
                         }
                     }
                 }

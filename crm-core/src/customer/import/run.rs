@@ -275,7 +275,8 @@ impl Run<'_> {
             assignments,
         });
         operation.change(self.amend(counted(after).into_iter().chain([UPDATED_AT.set(now)]).collect()));
-        if !self.import.dry_run && !(outcome.created.is_empty() && outcome.updated.is_empty()) {
+        let wrote = !outcome.created.is_empty() || !outcome.updated.is_empty();
+        if wrote && !self.import.dry_run {
             let told = json!({
                 "import_id": after.id, "part": part.number, "first_line": part.first_line,
                 "created": outcome.created, "updated": outcome.updated,
