@@ -6,7 +6,7 @@ use crm_test_servers::{Durability, Mongo, NoServer, Postgres};
 use reqwest::{Method, StatusCode, header::RETRY_AFTER};
 use serde_json::{Value, json};
 
-use crate::support::{Place, Server, Writers, nothing_is_lost};
+use crate::support::{Importing, Place, Server, Writers, nothing_is_lost};
 
 /// How many times the database is killed.
 const ROUNDS: usize = 2;
@@ -14,6 +14,8 @@ const ROUNDS: usize = 2;
 const WRITERS: usize = 6;
 /// How many customers are acknowledged before the kill, and after it.
 const ACKNOWLEDGED: usize = 80;
+/// How many customers the file has that is imported meanwhile.
+const ROWS: usize = 2000;
 
 /// A database server that can be killed and started again.
 trait Killable {
@@ -42,12 +44,14 @@ impl Killable for Mongo {
 }
 
 /// Meanwhile requests are 503 with the time to try again, soon, and the process is not ready; afterwards it is, nothing
-/// that was acknowledged is lost, nothing is doubled, and the work beside requests goes on: every entry is sealed.
+/// that was acknowledged is lost, nothing is doubled, and the work beside requests goes on: every entry is sealed, and
+/// an import gets to its end.
 async fn outage(mut database: impl Killable, url: String) {
     let place = Place::at(Some(url));
     let mut server = Server::start(&place).await;
     server.register().await;
     let token = server.log_in().await;
+    let importing = Importing::start(&server, &token, ROWS).await;
     let writers = Writers::start(&server, &token, "w", WRITERS);
     for _ in 0..ROUNDS {
         writers.acknowledge(ACKNOWLEDGED, &server).await;
@@ -63,6 +67,7 @@ async fn outage(mut database: impl Killable, url: String) {
     let token = server.log_in().await;
     // At most one request of each writer was in hand at each kill.
     nothing_is_lost(&server, &token, &acknowledged, ROUNDS * WRITERS).await;
+    importing.ends_well(&server, &token).await;
     assert!(!server.printed().contains("panicked"), "{}", server.printed());
 }
 

@@ -1,10 +1,12 @@
 //! What the stories of processes are told with.
 
+mod importing;
 mod place;
 mod server;
 mod writers;
 
 pub(crate) use self::{
+    importing::Importing,
     place::{Engine, Place},
     server::{Server, command},
     writers::{Writers, everything, nothing_is_lost},

@@ -23,7 +23,7 @@ on_every_engine! {
         let mut acknowledged = BTreeSet::new();
         for number in 0..RACES {
             let email = format!("race{number}@mail.example");
-            let body = json!({"name": "Ravi Kumar", "email": email});
+            let body = json!({"name": "Ravi Kumar", "email": email, "tags": ["vip"]});
             let answers = tokio::join!(left.post("/customers", &token, &body), right.post("/customers", &token, &body));
             let answers = [answers.0.expect("answered"), answers.1.expect("answered")];
             let mut statuses: Vec<StatusCode> = answers.iter().map(|(status, _)| *status).collect();
