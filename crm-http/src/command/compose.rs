@@ -52,9 +52,9 @@ fn unusable(settings: &Settings, error: &StoreError) -> Failure {
 
 /// An engine and how to open it: the one place that knows which engines there are.
 enum Engine {
-    Sqlite(SqliteOptions),
-    Postgres(PostgresOptions),
-    Mongo(MongoOptions),
+    Sqlite(Box<SqliteOptions>),
+    Postgres(Box<PostgresOptions>),
+    Mongo(Box<MongoOptions>),
 }
 
 impl Engine {
@@ -63,33 +63,33 @@ impl Engine {
         Ok(match &settings.database {
             Database::Sqlite(path) => {
                 let options = SqliteOptions::new(path);
-                Self::Sqlite(match pool {
+                Self::Sqlite(Box::new(match pool {
                     Some(connections) => options.readers(connections.into()),
                     None => options,
-                })
+                }))
             }
             Database::Postgres(url) => {
                 let options = PostgresOptions::parse(url.expose())?;
-                Self::Postgres(match pool {
+                Self::Postgres(Box::new(match pool {
                     Some(connections) => options.pool(connections.into()),
                     None => options,
-                })
+                }))
             }
             Database::Mongo(url) => {
                 let options = MongoOptions::parse(url.expose())?;
-                Self::Mongo(match pool {
+                Self::Mongo(Box::new(match pool {
                     Some(connections) => options.connections(connections.into()),
                     None => options,
-                })
+                }))
             }
         })
     }
 
     async fn open(self) -> StoreResult<SharedStore> {
         Ok(match self {
-            Self::Sqlite(options) => Arc::new(SqliteStore::open_with(options).await?),
-            Self::Postgres(options) => Arc::new(PostgresStore::connect_with(options).await?),
-            Self::Mongo(options) => Arc::new(MongoStore::connect_with(options).await?),
+            Self::Sqlite(options) => Arc::new(SqliteStore::open_with(*options).await?),
+            Self::Postgres(options) => Arc::new(PostgresStore::connect_with(*options).await?),
+            Self::Mongo(options) => Arc::new(MongoStore::connect_with(*options).await?),
         })
     }
 }
