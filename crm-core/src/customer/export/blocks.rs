@@ -119,3 +119,34 @@ impl Sender {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::StreamExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn only_a_whole_file_ends_without_an_error() {
+        let (sender, mut blocks) = channel();
+        sender.block(vec![1]).await.unwrap();
+        sender.end().await.unwrap();
+        assert_eq!(blocks.next().await.unwrap().unwrap(), [1]);
+        assert!(blocks.next().await.is_none() && blocks.next().await.is_none());
+
+        let (sender, mut blocks) = channel();
+        sender.block(vec![1]).await.unwrap();
+        drop(sender);
+        assert!(blocks.next().await.unwrap().is_ok());
+        assert!(matches!(blocks.next().await, Some(Err(Error::Internal(_)))));
+        assert!(blocks.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn who_lets_go_is_noticed() {
+        let (sender, blocks) = channel();
+        drop(blocks);
+        sender.closed().await;
+        assert_eq!(sender.block(vec![1]).await, Err(Gone::Left));
+    }
+}
