@@ -30,7 +30,8 @@ const DISK_FULL: &str = "53100";
 const NO_MEMORY: &str = "53200";
 const TOO_MANY_CONNECTIONS: &str = "53300";
 const CANCELLED: &str = "57014";
-const SHUTTING_DOWN: [&str; 4] = ["57P01", "57P02", "57P03", "57P05"];
+/// The server ended the session: it goes away, or the session was idle or busy too long.
+const SHUTTING_DOWN: [&str; 7] = ["57P01", "57P02", "57P03", "57P04", "57P05", "25P03", "25P04"];
 
 /// Whether others got in the way, so that running the same again may succeed.
 pub(crate) fn is_contention(error: &sqlx::Error) -> bool {

@@ -36,7 +36,7 @@ impl PostgresOptions {
         let connect = if named { connect } else { connect.application_name(APPLICATION) };
         Ok(Self {
             connect: connect.statement_cache_capacity(500).disable_statement_logging(),
-            pool: std::thread::available_parallelism().map_or(4, NonZeroUsize::get).saturating_mul(4).clamp(10, 40),
+            pool: std::thread::available_parallelism().map_or(4, NonZeroUsize::get).saturating_mul(8).clamp(32, 64),
             connect_timeout: Duration::from_secs(5),
             statement_timeout: Duration::from_secs(30),
         })

@@ -136,6 +136,12 @@ async fn connect(options: &PostgresOptions) -> sqlx::Result<Server> {
             "DO $$ BEGIN SET client_connection_check_interval = '2s'; EXCEPTION WHEN OTHERS THEN NULL; END $$; ",
         );
     }
+    // What was acknowledged outlives a crash, also where the server or the role is set to forget it. Stricter settings
+    // stay.
+    settings.push_str(
+        "DO $$ BEGIN IF current_setting('synchronous_commit') = 'off' THEN SET synchronous_commit = 'local'; END IF; \
+         END $$; ",
+    );
     settings.push_str("SELECT pid::text, backend_start::text FROM pg_stat_activity WHERE pid = pg_backend_pid()");
     let row = connection.fetch_one(sqlx::raw_sql(sqlx::AssertSqlSafe(settings))).await?;
     let process = row.try_get::<&str, _>(0)?.parse().unwrap_or(0);

@@ -206,11 +206,11 @@ pub(crate) fn stream<'a>(
     store: &'a PostgresStore,
     scope: Scope,
     collection: &'static Collection,
-    query: Query,
+    query: &Query,
 ) -> BoxStream<'a, StoreResult<Row>> {
     let statements = {
         let layout = store.layouts.of(collection);
-        Reading::new(store, &layout, scope, &query, true).and_then(|reading| {
+        Reading::new(store, &layout, scope, query, true).and_then(|reading| {
             let write = |block| {
                 let mut statement = reading.statement(block)?;
                 if query.limit > 0 {

@@ -89,7 +89,7 @@ impl Store for PostgresStore {
         collection: &'static Collection,
         query: Query,
     ) -> BoxStream<'a, StoreResult<Row>> {
-        read::stream(self, scope, collection, query)
+        read::stream(self, scope, collection, &query)
     }
 
     async fn count(&self, scope: Scope, collection: &'static Collection, filter: &Filter) -> StoreResult<u64> {

@@ -120,10 +120,22 @@ impl JobContext {
     ///
     /// # Errors
     /// [`JobFailure::Lost`] where another run holds the job by now; otherwise those of the commit.
-    pub async fn checkpoint(&self, mut operation: Operation<'_>) -> Result<Vec<Outcome>, JobFailure> {
-        let place = operation.len();
+    pub async fn checkpoint(&self, operation: Operation<'_>) -> Result<Vec<Outcome>, JobFailure> {
         // Got further: whatever ended earlier runs is no reason to give up.
-        operation.change(self.held(vec![Job::attempts.set(1_i64)]));
+        self.commit(operation, vec![Job::attempts.set(1_i64)]).await
+    }
+
+    /// The same for what is no progress: the ends of earlier runs go on counting.
+    ///
+    /// # Errors
+    /// As [`Self::checkpoint`].
+    pub async fn note(&self, operation: Operation<'_>) -> Result<Vec<Outcome>, JobFailure> {
+        self.commit(operation, Vec::new()).await
+    }
+
+    async fn commit(&self, mut operation: Operation<'_>, further: Vec<Assignment>) -> Result<Vec<Outcome>, JobFailure> {
+        let place = operation.len();
+        operation.change(self.held(further));
         match operation.try_commit().await {
             Ok(mut outcomes) => {
                 outcomes.truncate(place);

@@ -88,7 +88,7 @@ where
 
 enum Beginning {
     Answered(Response),
-    First(Attempt, Request),
+    First(Box<Attempt>, Request),
 }
 
 /// The first attempt at a request, or one after an earlier one died.
@@ -129,7 +129,7 @@ async fn begin(state: AppState, lookup: Lookup, request: Request, rfc_9457: bool
             by.context.claim = Some(claim);
             parts.extensions.insert(Authenticated(by.clone()));
             let attempt = Attempt { state, by, claim, arriving, request_id, rfc_9457 };
-            Ok(Beginning::First(attempt, Request::from_parts(parts, body)))
+            Ok(Beginning::First(Box::new(attempt), Request::from_parts(parts, body)))
         }
         Begun::Answered { fingerprint, answer } => {
             same_body(&state, arriving, body, fingerprint.as_deref()).await?;

@@ -152,7 +152,8 @@ impl Run<'_> {
         }
         operation.change(self.amend(assignments));
         self.show();
-        self.context.checkpoint(operation).await.map(|_| ())
+        // Having begun is no progress: a part that ends every run must not be tried for ever.
+        self.context.note(operation).await.map(|_| ())
     }
 
     /// Begins to read a part, where there is one. The plan is made for each anew: fields may change meanwhile.
@@ -229,7 +230,13 @@ impl Run<'_> {
         self.note(&mut operation, &prepared.part, &outcome, &after)?;
         let before = std::mem::replace(&mut self.import, after);
         self.show();
-        if let Err(failure) = self.context.checkpoint(operation).await {
+        // A dry run keeps nothing from one run to the next.
+        let written = if self.import.dry_run {
+            self.context.note(operation).await
+        } else {
+            self.context.checkpoint(operation).await
+        };
+        if let Err(failure) = written {
             self.import = before;
             self.show();
             return Err(failure);
