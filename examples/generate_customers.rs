@@ -87,7 +87,7 @@ const REGIONS: [Region; 8] = [
 const TAGS: [&str; 8] =
     ["newsletter", "vip", "late payer", "north", "south;coast", "referral", "trade fair", "@social"];
 
-/// SplitMix64 (Steele, Lea, Flood 2014): small, fast and the same everywhere.
+/// `SplitMix64` (Steele, Lea, Flood 2014): small, fast and the same everywhere.
 struct Dice(u64);
 
 impl Dice {

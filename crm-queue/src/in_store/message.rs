@@ -60,6 +60,7 @@ crm_core::text_field_type!(State);
 
 /// A message for one group.
 #[derive(Clone, Debug, PartialEq, Record)]
+#[expect(clippy::duplicated_attributes, reason = "several indexes have the same column")]
 #[record(
     collection = "queue_messages",
     installation,

@@ -163,7 +163,7 @@ pub async fn nothing_is_lost_among_racing_consumers(opener: &impl Opener) -> Che
                         *done.lock().unwrap_or_else(PoisonError::into_inner).entry(number).or_default() += 1;
                     }
                 }
-                if taken % 40 == 0 {
+                if taken.is_multiple_of(40) {
                     // Leaves with what it has, and comes back.
                     drop(deliveries);
                     deliveries = consumer(&queue, group, 5).await?;
