@@ -1,6 +1,7 @@
 //! Log lines: for people as text, for machines as JSON, each with the id of the request it belongs to.
 
 use std::{
+    collections::BTreeMap,
     fmt::{self, Write as _},
     io::{self, Write as _},
     str::FromStr as _,
@@ -80,9 +81,9 @@ fn text_line(now: &str, level: Level, mut fields: Map<String, Value>, request_id
     if let Some(Value::String(message)) = fields.remove("message") {
         escape_into(&mut line, &message);
     }
-    if let Some(request_id) = request_id {
-        fields.insert("request_id".to_owned(), Value::String(request_id));
-    }
+    // Written by name: the order of a JSON object depends on how the library was built.
+    let mut fields: BTreeMap<String, Value> = fields.into_iter().collect();
+    fields.extend(request_id.map(|id| ("request_id".to_owned(), Value::String(id))));
     for (name, value) in fields {
         // Writing to a String cannot fail.
         let _ = write!(line, " {name}=");
