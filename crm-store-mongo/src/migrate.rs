@@ -278,22 +278,14 @@ impl Run<'_> {
     /// Gives the records that are there a value of a field that is new and never missing.
     async fn default(&self, layout: &Layout, field: &str, kind: FieldKind) -> StoreResult<()> {
         let collection = self.store.collection(layout.collection);
-        let value = match kind {
-            FieldKind::Bool => Bson::Boolean(false),
-            FieldKind::Integer => Bson::Int64(0),
-            FieldKind::Number => Bson::Double(0.0),
-            FieldKind::Money => row::to_bson(&Value::Money(crm_core::store::Money::ZERO))?.unwrap_or(Bson::Null),
-            FieldKind::Text => Bson::String(String::new()),
-            FieldKind::TextList => Bson::Array(Vec::new()),
-            FieldKind::Json => Bson::Document(Document::new()),
-            FieldKind::Timestamp | FieldKind::Date | FieldKind::Id => {
-                let any = collection.find_one(doc! { field: { "$exists": false } }).await;
-                return match any.map_err(|error| self.starting(error))? {
-                    Some(_) => Err(self.cannot(layout, field, "has no value for the records that are there")),
-                    None => Ok(()),
-                };
-            }
+        let Some(value) = row::default_of(kind) else {
+            let any = collection.find_one(doc! { field: { "$exists": false } }).await;
+            return match any.map_err(|error| self.starting(error))? {
+                Some(_) => Err(self.cannot(layout, field, "has no value for the records that are there")),
+                None => Ok(()),
+            };
         };
+        let value = row::to_bson(&value)?.unwrap_or(Bson::Null);
         let filled =
             collection.update_many(doc! { field: { "$exists": false } }, doc! { "$set": { field: value } }).await;
         filled.map(|_| ()).map_err(|error| self.starting(error))

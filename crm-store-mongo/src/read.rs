@@ -29,8 +29,8 @@ use crate::{
 const IDS: usize = 1000;
 /// How many rows come from the server at a time.
 const BATCH: u32 = 1000;
-/// How many records the condition on related ones may find: a command has 16 MiB.
-const RELATED: usize = 300_000;
+/// How many ids the conditions on related records may put into one filter: a command has 16 MiB, an id takes 29 bytes.
+const RELATED: usize = 400_000;
 
 pub(crate) async fn get(
     store: &MongoStore,
@@ -132,10 +132,16 @@ pub(crate) async fn find(
     let (plan, by_key) = plan(store, &layout, organization, query);
     let wanted = query.limit.saturating_add(1);
     let mut rows = in_snapshot(store, |mut session| {
-        let (layout, plan) = (&layout, &plan);
+        let rows = Rows { layout: &layout, organization };
+        let plan = &plan;
         async move {
             let filter = related(&mut session, organization, &query.filter).await?;
-            page(&mut session, &Rows { layout, organization }, &filter, query, plan, by_key, wanted).await
+            match page(&mut session, &rows, &filter, query, plan, by_key, wanted, true).await {
+                Err(Fault::Driver(error)) if failure::is_bad_hint(&error) => {
+                    page(&mut session, &rows, &filter, query, plan, by_key, wanted, false).await
+                }
+                page => page,
+            }
         }
     })
     .await?;
@@ -180,7 +186,9 @@ pub(crate) async fn explain(
     Ok(explained)
 }
 
-/// Reads the ranges of a plan one after the other until there are so many rows as are wanted.
+/// Reads the ranges of a plan one after the other until there are so many rows as are wanted. `hinted` says whether the
+/// server is told which index to read: where it lacks that one, the whole is to be run again without, since an error ends
+/// a transaction. Somebody dropped it: by hand, or in another process that of a custom field.
 pub(crate) async fn page(
     session: &mut Session<'_>,
     rows: &Rows<'_>,
@@ -189,6 +197,7 @@ pub(crate) async fn page(
     plan: &PagePlan,
     by_key: bool,
     wanted: usize,
+    hinted: bool,
 ) -> Result<Vec<Row>, Fault> {
     // An offset counts over all ranges, so with several of them the rows are counted here.
     let several = plan.ranges.len() > 1;
@@ -200,16 +209,9 @@ pub(crate) async fn page(
         options.limit = i64::try_from(missing).ok();
         options.skip = (!several && query.skip > 0).then_some(query.skip);
         options.sort = Some(order(plan, by_key));
-        options.hint = hint(plan, rows.organization).map(Hint::Name);
+        options.hint = hint(plan, rows.organization).filter(|_| hinted).map(Hint::Name);
         let filter = range_filter(rows, filter, range, by_key)?;
-        let found = match session.rows(rows.layout, filter.clone(), options.clone()).await {
-            // Somebody dropped the index: by hand, or in another process that of a custom field.
-            Err(Fault::Driver(error)) if options.hint.is_some() && failure::is_bad_hint(&error) => {
-                options.hint = None;
-                session.rows(rows.layout, filter, options).await?
-            }
-            found => found?,
-        };
+        let found = session.rows(rows.layout, filter, options).await?;
         let skipped = left_out.min(found.len());
         left_out -= skipped;
         read.extend(found.into_iter().skip(skipped));
@@ -339,20 +341,31 @@ fn names_related(filter: &Filter) -> bool {
 }
 
 /// Puts the ids that it finds in place of every condition on related records: one grouped pass over them each.
-pub(crate) fn related<'s, 'f: 's>(
+pub(crate) async fn related<'f>(
+    session: &mut Session<'_>,
+    organization: Option<Uuid>,
+    filter: &'f Filter,
+) -> Result<Cow<'f, Filter>, Fault> {
+    let mut left = RELATED;
+    without_related(session, organization, filter, &mut left).await
+}
+
+/// As [`related`], with how many ids the filter has room for.
+fn without_related<'s, 'f: 's>(
     session: &'s mut Session<'_>,
     organization: Option<Uuid>,
     filter: &'f Filter,
+    left: &'s mut usize,
 ) -> BoxFuture<'s, Result<Cow<'f, Filter>, Fault>> {
     Box::pin(async move {
         if !names_related(filter) {
             return Ok(Cow::Borrowed(filter));
         }
         Ok(Cow::Owned(match filter {
-            Filter::And(filters) => Filter::And(each_related(session, organization, filters).await?),
-            Filter::Or(filters) => Filter::Or(each_related(session, organization, filters).await?),
-            Filter::Not(filter) => related(session, organization, filter).await?.into_owned().negated(),
-            Filter::Related(related) => related_ids(session, organization, related).await?,
+            Filter::And(filters) => Filter::And(each_related(session, organization, filters, left).await?),
+            Filter::Or(filters) => Filter::Or(each_related(session, organization, filters, left).await?),
+            Filter::Not(filter) => without_related(session, organization, filter, left).await?.into_owned().negated(),
+            Filter::Related(related) => related_ids(session, organization, related, left).await?,
             other => other.clone(),
         }))
     })
@@ -362,10 +375,11 @@ async fn each_related(
     session: &mut Session<'_>,
     organization: Option<Uuid>,
     filters: &[Filter],
+    left: &mut usize,
 ) -> Result<Vec<Filter>, Fault> {
     let mut found = Vec::with_capacity(filters.len());
     for filter in filters {
-        found.push(related(session, organization, filter).await?.into_owned());
+        found.push(without_related(session, organization, filter, left).await?.into_owned());
     }
     Ok(found)
 }
@@ -376,6 +390,7 @@ async fn related_ids(
     session: &mut Session<'_>,
     organization: Option<Uuid>,
     related: &RelatedFilter,
+    left: &mut usize,
 ) -> Result<Filter, Fault> {
     let collection = related.collection;
     let operand = match &related.value {
@@ -404,15 +419,16 @@ async fn related_ids(
         .aggregate(collection, pipeline, |answer| {
             let id = answer.get("_id").map_err(StoreError::engine)?;
             ids.extend(id.and_then(|id| row::decode_value(id, FieldKind::Id)));
-            if ids.len() > RELATED {
+            if ids.len() > *left {
                 return Err(StoreError::TooLarge(format!(
-                    "more than {RELATED} records have {} that match: narrow the condition",
+                    "more than {RELATED} records have {} that match: narrow the conditions",
                     collection.name
                 )));
             }
             Ok(())
         })
         .await?;
+    *left -= ids.len();
     let filter = Filter::In { field: FieldRef::declared("id", FieldKind::Id), values: ids };
     Ok(if none_counts { filter.negated() } else { filter })
 }

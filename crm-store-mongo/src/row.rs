@@ -6,7 +6,7 @@ use bson::{
     spec::BinarySubtype,
 };
 use crm_core::{
-    store::{Field, FieldKind, Row, StoreError, StoreResult, Value, fold::fold, head},
+    store::{Field, FieldKind, Json, Money, Row, StoreError, StoreResult, Value, fold::fold, head},
     time::Timestamp,
 };
 use uuid::Uuid;
@@ -136,7 +136,26 @@ pub(crate) fn decode(fields: &[Field], document: &RawDocument) -> StoreResult<Ro
         values[position] = decode_value(value, fields[position].kind)
             .ok_or_else(|| StoreError::engine(format!("the field {name} holds {:?}", value.element_type())))?;
     }
+    // A program of an older version that still ran after the migration adds records without the newest fields.
+    for (value, field) in values.iter_mut().zip(fields).filter(|(value, field)| !field.optional && value.is_null()) {
+        *value = default_of(field.kind).unwrap_or(Value::Null);
+    }
     Ok(Row(values))
+}
+
+/// What a field that is never missing holds in records that are older than it. Nothing for a kind of which no value goes
+/// without saying.
+pub(crate) fn default_of(kind: FieldKind) -> Option<Value> {
+    Some(match kind {
+        FieldKind::Bool => Value::Bool(false),
+        FieldKind::Integer => Value::Integer(0),
+        FieldKind::Number => Value::Number(0.0),
+        FieldKind::Money => Value::Money(Money::ZERO),
+        FieldKind::Text => Value::Text(String::new()),
+        FieldKind::TextList => Value::TextList(Vec::new()),
+        FieldKind::Json => Value::Json(Json::from_trusted("{}")),
+        FieldKind::Timestamp | FieldKind::Date | FieldKind::Id => return None,
+    })
 }
 
 /// The value of the kind; a null is missing, but for JSON. Nothing where it is of another kind.

@@ -139,6 +139,14 @@ where
         .map_err(|_| failure::unavailable("the MongoDB server does not answer", 5))
 }
 
+/// As [`limited`], for a command that writes: one that was not answered in time may have been carried out.
+pub(crate) async fn limited_write<T, W>(store: &MongoStore, work: W) -> StoreResult<T>
+where
+    W: IntoFuture<Output = T, IntoFuture: Send> + Send,
+{
+    limited(store, work).await.map_err(|_| failure::unknown())
+}
+
 /// Waits that grow, and differ from one waiter to the next, so that those who clashed do not clash again.
 #[derive(Debug, Default)]
 pub(crate) struct Pause {

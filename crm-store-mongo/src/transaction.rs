@@ -16,7 +16,7 @@ use crate::{
     compile::Rows,
     failure,
     read::{self, related},
-    session::{Fault, Pause, Session, is_past, limited},
+    session::{Fault, Pause, Session, is_past, limited, limited_write},
     store::MongoStore,
     write::{Program, Step, Update, at_version, is_of_one_record, refused, update_document},
 };
@@ -92,7 +92,8 @@ async fn alone(
     match change {
         Change::Update { id, expected_version, condition, assignments, .. } => {
             let update = Update::new(rows, place, *id, *expected_version, condition.clone(), assignments)?;
-            let changed = limited(store, update.run(&collection, None)).await?.map_err(not_sent_or_unknown)?;
+            let changed = limited_write(store, update.run(&collection, None, store.options.operation_timeout));
+            let changed = changed.await?.map_err(not_sent_or_unknown)?;
             let outcome = match changed {
                 Some(version) => Some(Outcome::Updated { version }),
                 None => limited(store, update.explain(&mut session)).await??,
@@ -101,7 +102,7 @@ async fn alone(
         }
         Change::Delete { id, expected_version, .. } => {
             let removal = collection.delete_one(at_version(rows.record(*id), *expected_version));
-            let removed = limited(store, removal).await?;
+            let removed = limited_write(store, removal).await?;
             let removed = removed.map_err(|error| not_sent_or_unknown(error.into()))?;
             if removed.deleted_count > 0 {
                 return Ok(Some(program.outcomes(Some((place, Outcome::Touched(1))))));
@@ -134,7 +135,7 @@ async fn insert(
     let mut lost = false;
     loop {
         let inserting = documents.insert_one(document);
-        match limited(store, inserting).await? {
+        match limited_write(store, inserting).await? {
             Ok(_) => return Ok(()),
             Err(error) if failure::is_lost(&error) && !is_past(deadline) => {
                 lost = true;
@@ -155,7 +156,9 @@ async fn is_stored(
 ) -> Result<bool, Fault> {
     let Ok(Some(id)) = document.get("_id") else { return Ok(false) };
     let id = Bson::try_from(id).map_err(StoreError::engine)?;
-    let found = store.collection(collection).find_one(doc! { "_id": id }).await?;
+    let documents = store.collection(collection);
+    let found = documents.find_one(doc! { "_id": id });
+    let found = limited_write(store, found.max_time(store.options.operation_timeout)).await??;
     Ok(found.is_some_and(|found| found.as_bytes() == document.as_bytes()))
 }
 
@@ -234,12 +237,14 @@ async fn is_there(
     id: Bson,
     deadline: Instant,
 ) -> Result<bool, Fault> {
+    let documents = store.collection(collection);
     let mut pause = Pause::default();
     loop {
-        match store.collection(collection).find_one(doc! { "_id": id.clone() }).await {
-            Ok(found) => return Ok(found.is_some()),
-            Err(_) if is_past(deadline) => return Err(failure::unknown().into()),
-            Err(_) => pause.wait().await,
+        let found = documents.find_one(doc! { "_id": id.clone() });
+        match limited(store, found.max_time(store.options.operation_timeout)).await {
+            Ok(Ok(found)) => return Ok(found.is_some()),
+            _ if is_past(deadline) => return Err(failure::unknown().into()),
+            _ => pause.wait().await,
         }
     }
 }
@@ -261,14 +266,15 @@ pub(crate) async fn claim(
     let rows = Rows { layout: &layout, organization };
     let assignments: Vec<Assignment> =
         set.iter().map(|(position, value)| Assignment::Set(*position, value.clone())).collect();
-    let deadline = Instant::now() + store.options.commit_deadline;
-    let mut pause = Pause::default();
     // Callers of one process would only be in each other's way.
     let _turn = layout.claiming.lock().await;
+    let deadline = Instant::now() + store.options.commit_deadline;
+    let mut pause = Pause::default();
+    let mut hinted = true;
     loop {
         let done = async {
             let mut session = begin(store).await?;
-            match limited(store, take(&mut session, &rows, query, &assignments)).await? {
+            match limited(store, take(&mut session, &rows, query, &assignments, hinted)).await? {
                 Ok(taken) => {
                     finish(session, None, deadline).await?;
                     Ok(taken)
@@ -282,6 +288,7 @@ pub(crate) async fn claim(
         match done.await {
             Ok(taken) => return Ok(taken),
             Err(Fault::Store(error)) => return Err(error),
+            Err(Fault::Driver(error)) if hinted && failure::is_bad_hint(&error) => hinted = false,
             Err(fault) if is_past(deadline) || !is_worth_another_try(&fault) => return Err(fault.into()),
             Err(_) => pause.wait().await,
         }
@@ -294,11 +301,12 @@ async fn take(
     rows: &Rows<'_>,
     query: &Query,
     assignments: &[Assignment],
+    hinted: bool,
 ) -> Result<Vec<Row>, Fault> {
     let collection = rows.layout.collection;
     let filter: std::borrow::Cow<'_, Filter> = related(session, rows.organization, &query.filter).await?;
     let (plan, by_key) = read::plan(session.store, rows.layout, rows.organization, query);
-    let mut found = read::page(session, rows, &filter, query, &plan, by_key, query.limit).await?;
+    let mut found = read::page(session, rows, &filter, query, &plan, by_key, query.limit, hinted).await?;
     if found.is_empty() {
         return Ok(found);
     }

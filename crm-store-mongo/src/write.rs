@@ -1,6 +1,6 @@
 //! Commits: changes as commands, in one transaction.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bson::{Document, RawDocumentBuf, doc};
 use crm_core::store::{
@@ -106,7 +106,8 @@ impl<'c> Program<'c> {
                 };
                 let update = Update::new(rows, place, *id, *expected_version, condition, assignments)?;
                 let collection = session.store.collection(layout.collection);
-                match update.run(&collection, Some(&mut session.session)).await? {
+                let within = session.store.options.operation_timeout;
+                match update.run(&collection, Some(&mut session.session), within).await? {
                     Some(version) => Ok(Outcome::Updated { version }),
                     None => update.explain(session).await?.ok_or_else(|| failure::crowded().into()),
                 }
@@ -197,14 +198,16 @@ impl<'a> Update<'a> {
         })
     }
 
-    /// Changes the record, if it is as it must be, and answers its new version.
+    /// Changes the record, if it is as it must be, and answers its new version. The server gives up after `within`.
     pub(crate) async fn run(
         &self,
         collection: &Documents<RawDocumentBuf>,
         session: Option<&mut ClientSession>,
+        within: Duration,
     ) -> Result<Option<i64>, Fault> {
         let update = collection
             .find_one_and_update(self.filter.clone(), self.update.clone())
+            .max_time(within)
             .projection(doc! { "_id": 0, "version": 1 })
             .return_document(ReturnDocument::After);
         let answer = match session {

@@ -2,7 +2,8 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-/// Why a storage call did not do what it was asked. Nothing was written.
+/// Why a storage call did not do what it was asked. Nothing was written, unless [`StoreError::Unavailable`] says that it
+/// may have been: where an engine does not answer a commit in time, nobody can tell.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
