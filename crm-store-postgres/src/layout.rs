@@ -10,7 +10,7 @@ use crm_core::store::{
     plan::{Form, IndexColumn, index_columns},
 };
 
-use crate::{row::Shadow, statement::identifier};
+use crate::{growth::Growth, row::Shadow, statement::identifier};
 
 /// The name under which a statement knows the rows of its collection.
 pub(crate) const ALIAS: &str = "t";
@@ -41,6 +41,8 @@ pub(crate) struct Layout {
     pub(crate) elements: Vec<ElementTable>,
     /// For each field, whether an index has its folded form.
     folded_in_index: Vec<bool>,
+    /// How the table grows.
+    pub(crate) growth: Growth,
 }
 
 /// A table with a row for each element of a list: what an index that a list leads becomes.
@@ -87,6 +89,7 @@ impl Layout {
             shadows,
             elements,
             folded_in_index,
+            growth: Growth::default(),
         }
     }
 

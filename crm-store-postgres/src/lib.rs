@@ -46,6 +46,7 @@ mod binary;
 mod compile;
 mod custom;
 mod failure;
+mod growth;
 mod json;
 mod layout;
 mod migrate;

@@ -28,7 +28,7 @@ use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use crate::{
-    failure,
+    failure, growth,
     layout::Layouts,
     pool::{Pool, Session},
     row::{integer, optional_integer},
@@ -99,7 +99,9 @@ pub(crate) async fn commit(
         };
         match answer {
             Ok(outcomes) => {
-                session.release();
+                if commit.keep_statistics(&mut session).await.is_ok() {
+                    session.release();
+                }
                 return Ok(outcomes);
             }
             Err(Fault::Refused(error)) => {
@@ -294,6 +296,19 @@ impl Commit<'_> {
         buffer.extend(COPY_TRAILER);
         copy.send(buffer.as_slice()).await.map_err(fault)?;
         copy.finish().await.map(|_| ()).map_err(fault)
+    }
+
+    /// Has the server look at tables that this commit has made much larger; see [`growth`]. Nothing of the commit depends
+    /// on it.
+    async fn keep_statistics(&self, session: &mut Session<'_>) -> sqlx::Result<()> {
+        for change in self.changes {
+            let Change::Insert { rows, .. } = change else { continue };
+            let layout = self.layouts.of(collection_of(change));
+            if is_copied(change) && layout.growth.note(rows.len() as u64) {
+                session.run(&growth::analyze(&layout)).await?;
+            }
+        }
+        Ok(())
     }
 
     /// What follows from an error. `final_step` tells whether the commit may have been made by the statement.
