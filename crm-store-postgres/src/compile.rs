@@ -32,12 +32,21 @@ pub(crate) struct Rows<'a> {
     /// Whether the organization stands in the text: an index on a custom field is of one organization, and is used
     /// only where the text itself proves that no other is asked for.
     pub(crate) literal_organization: bool,
+    /// Whether they are to be changed. Where the statement has waited for another that changed one, the server looks
+    /// once more at the row itself but not at other tables, so nothing may be asked of an element table.
+    pub(crate) written: bool,
 }
 
 impl<'a> Rows<'a> {
     pub(crate) fn new(layouts: &'a Layouts, layout: &'a Layout, organization: Option<Uuid>, filter: &Filter) -> Self {
         let literal_organization = layout.is_tenant() && names_custom_field(filter);
-        Self { layouts, layout, alias: crate::layout::ALIAS, organization, literal_organization }
+        Self { layouts, layout, alias: crate::layout::ALIAS, organization, literal_organization, written: false }
+    }
+
+    /// The same for rows that are to be changed.
+    pub(crate) const fn of_written(mut self) -> Self {
+        self.written = true;
+        self
     }
 
     /// Writes the table.
@@ -193,7 +202,7 @@ impl<'a> Rows<'a> {
     fn push_elements(&self, statement: &mut Statement, field: &FieldRef, values: &[Value]) -> StoreResult<()> {
         let kept = |value: &Value| matches!(value, Value::Text(text) if is_kept_element(text));
         let table = match &field.key {
-            None if values.iter().all(kept) => self.layout.element_table(&field.name),
+            None if !self.written && values.iter().all(kept) => self.layout.element_table(&field.name),
             _ => None,
         };
         match (table, self.organization) {
@@ -222,7 +231,7 @@ impl<'a> Rows<'a> {
             return Err(StoreError::OutOfScope { collection: related.collection.name });
         };
         let layout = self.layouts.of(related.collection);
-        let rows = Rows { layout: &layout, alias: "r", literal_organization: false, ..*self };
+        let rows = Rows { layout: &layout, alias: "r", literal_organization: false, written: false, ..*self };
         let none = match &related.value {
             Value::Integer(_) => Value::Integer(0),
             Value::Money(_) => Value::Money(Money::ZERO),

@@ -92,7 +92,7 @@ pub(crate) async fn create(
 /// Drops the index, if it is there.
 pub(crate) async fn drop(pool: &Pool, name: &str) -> StoreResult<()> {
     let mut session = pool.acquire_new().await?;
-    session.run("SET statement_timeout = 0").await.map_err(failure::running)?;
+    session.take_time().await.map_err(failure::running)?;
     for attempt in 1.. {
         match session.run(&drop_sql(name)).await {
             Err(error) if failure::is_contention(&error) && attempt < ATTEMPTS => sleep(PAUSE).await,
@@ -117,7 +117,7 @@ async fn is_valid(session: &mut Session<'_>, name: &str) -> StoreResult<Option<b
 /// Waits until nobody else builds an index on the table: two at once would wait for each other. The lock is asked for
 /// again and again, since a statement that waits for it would itself be waited for by the building.
 async fn take_turn(session: &mut Session<'_>, table: &str) -> StoreResult<()> {
-    session.run("SET statement_timeout = 0").await.map_err(failure::running)?;
+    session.take_time().await.map_err(failure::running)?;
     loop {
         let mut statement = Statement::new("SELECT pg_try_advisory_lock(");
         statement.bind_integer(i64::from(digest([PREFIX.as_bytes(), table.as_bytes()]))).push(")");

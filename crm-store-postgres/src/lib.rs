@@ -30,7 +30,8 @@
 //! - `compile` makes SQL of filters, `plan` of orders and pages; `statement` holds text and arguments; `search` makes
 //!   trigrams; `row` takes values in and out, in the server's `binary` form, and `json` keeps the type of numbers.
 //! - `pool` lends connections to `read` and `aggregate`, and to `writer`, which runs commits: `write` makes SQL of
-//!   changes, `together` of a whole commit where it can be one statement.
+//!   changes, `together` of a whole commit where it can be one statement, and `lost` finds out what became of a commit
+//!   whose connection was lost.
 //! - `failure` says what went wrong, in the contract's errors and in sentences.
 //!
 //! # In the database
@@ -49,6 +50,7 @@ mod failure;
 mod growth;
 mod json;
 mod layout;
+mod lost;
 mod migrate;
 mod options;
 mod plan;

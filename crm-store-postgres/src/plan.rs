@@ -60,9 +60,13 @@ impl<'a> Plan<'a> {
         Self { collection: layout.collection, cut: ordered && !whole_texts, page, element, matches_first }
     }
 
-    /// The same for rows that are locked, which those of a subquery cannot be.
-    pub(crate) fn of_locked_rows(mut self) -> Self {
+    /// The same for rows that are locked, which those of a subquery cannot be. Where one was waited for, only itself is
+    /// looked at once more, so what it must have is asked of itself and not of an element table.
+    pub(crate) fn of_locked_rows(mut self, query: &Query) -> Self {
         self.matches_first = false;
+        if self.element.take().is_some() {
+            self.page.filter = query.filter.clone();
+        }
         self
     }
 

@@ -4,8 +4,12 @@
 //! third of a lookup by id. What can have gone wrong meanwhile, the next statement tells; see [`Session::is_stale`].
 //! One that was let go of in the middle of something (its caller was cancelled, a statement failed halfway) is closed
 //! instead of being used again, and the server takes its transaction back.
+//!
+//! The server ends a statement that takes too long. Where not even that is heard of, the server or the way to it is gone
+//! without a word, so an answer is waited for a little longer than that and no more: see [`Session::heard`].
 
 use std::{
+    future::Future,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -26,6 +30,8 @@ use crate::{
 
 /// How long closing waits for connections on loan.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How much longer than the server may work on a statement its answer is waited for.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// At most so many connections, opened when they are first needed.
 #[derive(Debug)]
@@ -33,6 +39,9 @@ pub(crate) struct Pool {
     pub(crate) options: PostgresOptions,
     idle: Mutex<Vec<Server>>,
     permits: Arc<Semaphore>,
+    /// Those of streams, which keep their connections for as long as somebody reads: the other half is for everybody
+    /// else.
+    streams: Arc<Semaphore>,
 }
 
 /// A connection and the process of the server that serves it.
@@ -50,13 +59,19 @@ struct Server {
 pub(crate) struct Session<'a> {
     pool: &'a Pool,
     server: Option<Server>,
+    /// How long an answer is waited for; nothing where it may take any time.
+    limit: Option<Duration>,
+    /// Whether the connection is lost, or what comes next on it is not known.
+    lost: bool,
     _permit: OwnedSemaphorePermit,
+    stream: Option<OwnedSemaphorePermit>,
 }
 
 impl Pool {
     pub(crate) fn new(options: PostgresOptions) -> Self {
         let permits = Arc::new(Semaphore::new(options.pool));
-        Self { options, idle: Mutex::default(), permits }
+        let streams = Arc::new(Semaphore::new((options.pool / 2).max(1)));
+        Self { options, idle: Mutex::default(), permits, streams }
     }
 
     pub(crate) async fn acquire(&self) -> StoreResult<Session<'_>> {
@@ -68,19 +83,34 @@ impl Pool {
         &self,
         failed: impl FnOnce(sqlx::Error) -> StoreError,
     ) -> StoreResult<Session<'_>> {
-        let permit = match Arc::clone(&self.permits).try_acquire_owned() {
-            Ok(permit) => permit,
-            Err(_) => {
-                let waiting = Arc::clone(&self.permits).acquire_owned();
-                timeout(self.options.connect_timeout, waiting).await.map_err(|_| busy())?.map_err(|_| closed())?
-            }
-        };
+        let permit = self.permit(&self.permits).await?;
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let server = match idle {
             Some(server) => server,
             None => self.connect().await.map_err(failed)?,
         };
-        Ok(Session { pool: self, server: Some(server), _permit: permit })
+        let limit = match self.options.statement_timeout.as_millis() {
+            // To the server as well, this means none.
+            0 => None,
+            _ => Some(self.options.statement_timeout.saturating_add(GRACE)),
+        };
+        Ok(Session { pool: self, server: Some(server), limit, lost: false, _permit: permit, stream: None })
+    }
+
+    async fn permit(&self, permits: &Arc<Semaphore>) -> StoreResult<OwnedSemaphorePermit> {
+        if let Ok(permit) = Arc::clone(permits).try_acquire_owned() {
+            return Ok(permit);
+        }
+        let waiting = Arc::clone(permits).acquire_owned();
+        timeout(self.options.connect_timeout, waiting).await.map_err(|_| busy())?.map_err(|_| closed())
+    }
+
+    /// A connection for a stream, surely new. Streams wait for each other rather than take every connection.
+    pub(crate) async fn acquire_for_stream(&self) -> StoreResult<Session<'_>> {
+        let permit = self.permit(&self.streams).await?;
+        let mut session = self.acquire_new().await?;
+        session.stream = Some(permit);
+        Ok(session)
     }
 
     /// A connection that is surely new.
@@ -112,6 +142,7 @@ impl Pool {
         // A stream that nobody reads on keeps its connection, and must not keep the program.
         drop(timeout(PATIENCE, all).await);
         self.permits.close();
+        self.streams.close();
         let idle = std::mem::take(&mut *self.idle.lock().unwrap_or_else(PoisonError::into_inner));
         for server in idle {
             // A connection that cannot say goodbye is gone as well.
@@ -152,31 +183,68 @@ async fn connect(options: &PostgresOptions) -> sqlx::Result<Server> {
 impl Session<'_> {
     /// Every row that the statement answers.
     pub(crate) async fn all(&mut self, statement: Statement) -> sqlx::Result<Vec<PgRow>> {
-        self.connection()?.fetch_all(statement.query()).await
+        let limit = self.limit;
+        let answer = within(limit, self.connection()?.fetch_all(statement.query())).await;
+        self.heard(answer)
     }
 
     /// The first row that the statement answers.
     pub(crate) async fn first(&mut self, statement: Statement) -> sqlx::Result<Option<PgRow>> {
-        self.connection()?.fetch_optional(statement.query()).await
+        let limit = self.limit;
+        let answer = within(limit, self.connection()?.fetch_optional(statement.query())).await;
+        self.heard(answer)
     }
 
     /// How many rows the statement touched.
     pub(crate) async fn execute(&mut self, statement: Statement) -> sqlx::Result<u64> {
-        self.connection()?.execute(statement.query()).await.map(|done| done.rows_affected())
+        let limit = self.limit;
+        let answer = within(limit, self.connection()?.execute(statement.query())).await;
+        self.heard(answer).map(|done| done.rows_affected())
     }
 
     /// Runs statements without arguments, which are not prepared.
     pub(crate) async fn run(&mut self, sql: &str) -> sqlx::Result<()> {
         let sql = sqlx::raw_sql(sqlx::AssertSqlSafe(sql.to_owned()));
-        self.connection()?.execute(sql).await.map(|_| ())
+        let limit = self.limit;
+        let answer = within(limit, self.connection()?.execute(sql)).await;
+        self.heard(answer).map(|_| ())
     }
 
-    /// The rows that the statement answers, one by one: the connection is busy until the last.
+    /// Runs a `COPY` with what is sent to it, part by part.
+    pub(crate) async fn copy(&mut self, sql: &str, parts: impl Iterator<Item = Vec<u8>> + Send) -> sqlx::Result<()> {
+        let limit = self.limit;
+        let connection = self.connection()?;
+        let copying = async {
+            let mut copy = connection.copy_in_raw(sql).await?;
+            for part in parts {
+                copy.send(part).await?;
+            }
+            copy.finish().await
+        };
+        let answer = within(limit, copying).await;
+        self.heard(answer).map(|_| ())
+    }
+
+    /// Lets what follows take as long as it takes, on the server and here. Such a connection is let go of in the end
+    /// instead of being given back.
+    pub(crate) async fn take_time(&mut self) -> sqlx::Result<()> {
+        self.run("SET statement_timeout = 0; SET lock_timeout = 0").await?;
+        self.limit = None;
+        Ok(())
+    }
+
+    /// Notes whether the connection is lost.
+    fn heard<T>(&mut self, answer: sqlx::Result<T>) -> sqlx::Result<T> {
+        self.lost |= answer.as_ref().is_err_and(failure::is_lost);
+        answer
+    }
+
+    /// The rows that the statement answers, one by one: the connection is busy until the last, however long that takes.
     pub(crate) fn rows(&mut self, statement: Statement) -> sqlx::Result<BoxStream<'_, sqlx::Result<PgRow>>> {
         Ok(self.connection()?.fetch(statement.query()).boxed())
     }
 
-    pub(crate) fn connection(&mut self) -> sqlx::Result<&mut PgConnection> {
+    fn connection(&mut self) -> sqlx::Result<&mut PgConnection> {
         self.server.as_mut().map(|server| &mut server.connection).ok_or(sqlx::Error::PoolClosed)
     }
 
@@ -198,10 +266,19 @@ impl Session<'_> {
 
     /// Gives the connection back, which has nothing left to do. A loan that ends otherwise closes it.
     pub(crate) fn release(mut self) {
-        if let Some(mut server) = self.server.take().filter(|_| !self.pool.permits.is_closed()) {
+        let is_of_use = !self.lost && !self.pool.permits.is_closed();
+        if let Some(mut server) = self.server.take().filter(|_| is_of_use) {
             server.used = true;
             self.pool.idle.lock().unwrap_or_else(PoisonError::into_inner).push(server);
         }
+    }
+}
+
+/// Waits for an answer no longer than the limit; that it does not come is a loss of the connection.
+async fn within<T>(limit: Option<Duration>, answer: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
+    match limit {
+        Some(limit) => timeout(limit, answer).await.unwrap_or_else(|elapsed| Err(sqlx::Error::Io(elapsed.into()))),
+        None => answer.await,
     }
 }
 

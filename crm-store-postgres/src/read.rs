@@ -1,6 +1,6 @@
 //! Reading: by id, by page, as a stream, and counting.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crm_core::store::{
     Collection, Filter, Page, Query, Row, Scope, StoreResult, Value,
@@ -171,17 +171,33 @@ async fn read_page(
         let found = all(&store.pool, statement).await?;
         let skipped = left_out.min(found.len());
         left_out -= skipped;
-        for row in &found[skipped..] {
-            page.rows.push(row::decode(collection.fields, row)?);
-        }
+        let found = found[skipped..].iter().map(|row| row::decode(collection.fields, row));
+        let found = found.collect::<StoreResult<Vec<_>>>()?;
+        let was_full = found.len() >= missing;
+        let had = add_new(&mut page.rows, found);
+        // What was found again has taken the place of others.
+        page.has_more = had && was_full;
         if page.rows.len() >= wanted {
             break;
         }
     }
     let misled = reading.plan.is_misled(query, &page.rows);
-    page.has_more = page.rows.len() > query.limit;
+    page.has_more |= page.rows.len() > query.limit;
     page.rows.truncate(query.limit);
     Ok((page, misled))
+}
+
+/// Adds the rows that the page does not have yet; answers whether it had any. Each range is read in a state of its own,
+/// so a row that moves from one to another meanwhile is found twice.
+fn add_new(page: &mut Vec<Row>, mut found: Vec<Row>) -> bool {
+    let ids: HashSet<Uuid> = page.iter().map(Row::id).collect();
+    let count = found.len();
+    if !ids.is_empty() {
+        found.retain(|row| !ids.contains(&row.id()));
+    }
+    let had = found.len() < count;
+    page.append(&mut found);
+    had
 }
 
 /// A limit up to this stands in the text.
@@ -245,7 +261,7 @@ fn send_rows<'a>(
     async move {
         let mut skip = usize::try_from(skip).unwrap_or(usize::MAX);
         let mut limit = if limit == 0 { usize::MAX } else { limit };
-        let mut session = pool.acquire_new().await?;
+        let mut session = pool.acquire_for_stream().await?;
         session
             .run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = 0")
             .await
@@ -287,4 +303,19 @@ pub(crate) async fn count(
     let rows = read(&store.pool, statement, Wanted::First).await?;
     let row = rows.first().ok_or_else(missing_row)?;
     Ok(u64::try_from(row::integer(row, 0)?).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_that_moved_between_ranges_is_on_the_page_once() {
+        let row = |number: u128| Row(vec![Value::Id(Uuid::from_u128(number))]);
+        let mut page = Vec::new();
+        assert!(!add_new(&mut page, vec![row(1), row(2)]));
+        assert!(add_new(&mut page, vec![row(3), row(1), row(4)]));
+        assert!(!add_new(&mut page, vec![row(5)]));
+        assert_eq!(page, [1, 2, 3, 4, 5].map(row));
+    }
 }

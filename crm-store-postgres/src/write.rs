@@ -22,8 +22,8 @@ pub(crate) const COPY_HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 /// Its end.
 pub(crate) const COPY_TRAILER: [u8; 2] = (-1_i16).to_be_bytes();
 
-/// Whose trigrams a row of the collection has.
-fn owner_of(layout: &Layout, row: &Row) -> Option<Uuid> {
+/// Whose trigrams a row of the collection has, and what leads its key.
+pub(crate) fn owner_of(layout: &Layout, row: &Row) -> Option<Uuid> {
     match row.0.get(head::ORGANIZATION_ID) {
         Some(Value::Id(organization)) if layout.is_tenant() => Some(*organization),
         _ => None,
@@ -206,7 +206,8 @@ impl<'a> OneRecord<'a> {
         }
         if let Some((filter, _)) = self.condition {
             statement.push(" AND ");
-            Rows::new(layouts, layout, organization, filter).push_condition(statement, filter, false)?;
+            let rows = Rows::new(layouts, layout, organization, filter).of_written();
+            rows.push_condition(statement, filter, false)?;
         }
         statement.push(" RETURNING t.\"version\"");
         Ok(())
@@ -217,6 +218,14 @@ impl<'a> OneRecord<'a> {
 pub(crate) fn version(layout: &Layout, organization: Option<Uuid>, id: Uuid) -> Statement {
     let mut statement = Statement::new("SELECT t.\"version\" FROM ");
     statement.push(&layout.table).push(" AS t");
+    push_record(&mut statement, organization, id);
+    statement
+}
+
+/// The whole record.
+pub(crate) fn record(layout: &Layout, organization: Option<Uuid>, id: Uuid) -> Statement {
+    let mut statement = Statement::new("SELECT ");
+    statement.push(&layout.selected).push(" FROM ").push(&layout.table).push(" AS t");
     push_record(&mut statement, organization, id);
     statement
 }
@@ -251,7 +260,7 @@ pub(crate) fn push_where(
             statement.push("DELETE FROM ").push(&layout.table).push(" AS t");
         }
     }
-    Rows::new(layouts, layout, organization, filter).push_where(statement, filter)
+    Rows::new(layouts, layout, organization, filter).of_written().push_where(statement, filter)
 }
 
 fn push_record(statement: &mut Statement, organization: Option<Uuid>, id: Uuid) {
@@ -323,8 +332,8 @@ pub(crate) fn claim(
     check_claim(collection, filter, sort, set)?;
     let layout = layouts.of(collection);
     let query = Query::new(filter.clone(), limit).sorted(sort.to_vec());
-    let rows = Rows::new(layouts, &layout, organization, filter);
-    let plan = Plan::new(&rows, &query, true, |_| false).of_locked_rows();
+    let rows = Rows::new(layouts, &layout, organization, filter).of_written();
+    let plan = Plan::new(&rows, &query, true, |_| false).of_locked_rows(&query);
     let assignments: Vec<Assignment> =
         set.iter().map(|(position, value)| Assignment::Set(*position, value.clone())).collect();
     let mut statement = Statement::new("WITH c AS MATERIALIZED (");

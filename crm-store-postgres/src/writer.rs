@@ -8,15 +8,11 @@
 //!   collections and ids, so that two commits do not wait for each other.
 //!
 //! Transactions see what is committed (`READ COMMITTED`): every change is one statement on rows that it locks, and what
-//! it expects of them is looked at once more when it has waited for another. Commits that the server stops because of
-//! others (a deadlock, a failed serialization) are run again, within a deadline.
+//! it expects of these rows themselves is looked at once more when it has waited for another. What it expects of other
+//! records ([`Filter::Related`]) is not: they are those that were committed when the statement began. Commits that the
+//! server stops because of others (a deadlock, a failed serialization) are run again, within a deadline.
 //!
-//! # A connection lost during a commit
-//!
-//! Then nobody has said whether the commit was made. The server's process is ended first, so that it cannot make the
-//! commit later; then the first record that the commit would have added is looked for. Where it is there, the commit was
-//! made; where it is not, nothing was, and it is run again. A commit that adds no record is told by the versions it
-//! expected, and where that tells nothing, the answer is [`StoreError::Unavailable`] with a sentence that says so.
+//! Where the connection is lost during a commit, `lost` finds out whether it was made.
 
 use std::time::Duration;
 
@@ -30,8 +26,9 @@ use uuid::Uuid;
 use crate::{
     failure, growth,
     layout::Layouts,
+    lost,
     pool::{Pool, Session},
-    row::{integer, optional_integer},
+    row::integer,
     statement::Statement,
     together::{Together, together},
     write::{self, COPY_HEADER, COPY_TRAILER, OneRecord},
@@ -43,8 +40,6 @@ const DEADLINE: Duration = Duration::from_secs(10);
 pub(crate) const COPIED: usize = 500;
 /// How many bytes of a copy are sent at once.
 const COPY_BUFFER: usize = 1 << 18;
-/// How often the server's process is looked for that a lost connection has left, and how long is waited in between.
-const LOOKS: (u32, Duration) = (50, Duration::from_millis(100));
 
 /// Why an attempt did not succeed.
 enum Fault {
@@ -122,10 +117,10 @@ pub(crate) async fn commit(
                 sleep(Duration::from_millis((1 << attempt.min(6)) + jitter)).await;
             }
             Err(Fault::Lost { perhaps_made }) => {
-                let lost = session.identity();
+                let process = session.identity();
                 drop(session);
                 pool.forget_idle();
-                if perhaps_made && let Some(outcomes) = commit.find_out(pool, lost).await? {
+                if perhaps_made && let Some(outcomes) = lost::find_out(pool, layouts, scope, changes, process).await? {
                     return Ok(outcomes);
                 }
                 if lost_before {
@@ -281,21 +276,23 @@ impl Commit<'_> {
 
     async fn copy(&self, session: &mut Session<'_>, change: &Change, rows: &[Row]) -> Result<(), Fault> {
         let layout = self.layouts.of(collection_of(change));
-        let fault = |error| self.fault(error, Some(change), false);
         let sql = format!("COPY {} ({}) FROM STDIN (FORMAT binary)", layout.table, layout.inserted);
-        let mut copy = session.connection().map_err(fault)?.copy_in_raw(&sql).await.map_err(fault)?;
-        let mut buffer = Vec::with_capacity(COPY_BUFFER + (COPY_BUFFER >> 2));
-        buffer.extend(COPY_HEADER);
-        for row in rows {
-            write::copy_row(&layout, row, &mut buffer);
-            if buffer.len() >= COPY_BUFFER {
-                copy.send(buffer.as_slice()).await.map_err(fault)?;
-                buffer.clear();
+        let mut rows = rows.iter();
+        let mut state = Some(Vec::from(COPY_HEADER));
+        let parts = std::iter::from_fn(move || {
+            let mut part = state.take()?;
+            part.reserve(COPY_BUFFER + (COPY_BUFFER >> 2));
+            for row in rows.by_ref() {
+                write::copy_row(&layout, row, &mut part);
+                if part.len() >= COPY_BUFFER {
+                    state = Some(Vec::new());
+                    return Some(part);
+                }
             }
-        }
-        buffer.extend(COPY_TRAILER);
-        copy.send(buffer.as_slice()).await.map_err(fault)?;
-        copy.finish().await.map(|_| ()).map_err(fault)
+            part.extend(COPY_TRAILER);
+            Some(part)
+        });
+        session.copy(&sql, parts).await.map_err(|error| self.fault(error, Some(change), false))
     }
 
     /// Has the server look at tables that this commit has made much larger; see [`growth`]. Nothing of the commit depends
@@ -322,73 +319,6 @@ impl Commit<'_> {
         Fault::Refused(match change {
             Some(change) => failure::writing(&self.layouts.of(collection_of(change)), error),
             None => failure::running(error),
-        })
-    }
-
-    /// Finds out whether a commit was made whose connection was lost: its outcomes, or nothing where it was not.
-    async fn find_out(&self, pool: &Pool, lost: (i32, String)) -> StoreResult<Option<Vec<Outcome>>> {
-        let mut session = pool.acquire_new().await.map_err(|_| failure::unknown_outcome())?;
-        let made = self.look(&mut session, lost).await;
-        match made {
-            Ok(answer) => {
-                session.release();
-                answer
-            }
-            Err(_) => Err(failure::unknown_outcome()),
-        }
-    }
-
-    async fn look(
-        &self,
-        session: &mut Session<'_>,
-        (process, started): (i32, String),
-    ) -> sqlx::Result<StoreResult<Option<Vec<Outcome>>>> {
-        for look in 0.. {
-            let mut end = Statement::new("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = ");
-            end.bind_integer(i64::from(process)).push(" AND backend_start::text = ").bind_text(&started);
-            if session.first(end).await?.is_none() {
-                break;
-            }
-            if look == LOOKS.0 {
-                return Ok(Err(failure::unknown_outcome()));
-            }
-            sleep(LOOKS.1).await;
-        }
-        let mut outcomes = Vec::with_capacity(self.changes.len());
-        let mut made = None;
-        let mut certain = true;
-        for change in self.changes {
-            let collection = collection_of(change);
-            let layout = self.layouts.of(collection);
-            let Ok(organization) = visible_organization(self.scope, collection) else { continue };
-            match change {
-                Change::Insert { rows, .. } => {
-                    if let (Some(row), None) = (rows.first(), made) {
-                        made = Some(session.first(write::version(&layout, organization, row.id())).await?.is_some());
-                    }
-                    outcomes.push(Outcome::Touched(rows.len() as u64));
-                }
-                Change::Update { id, expected_version, .. } => {
-                    let found = session.first(write::version(&layout, organization, *id)).await?;
-                    let found = found.and_then(|row| optional_integer(&row, 0).ok().flatten());
-                    if found.is_some() && found == *expected_version {
-                        made = made.or(Some(false));
-                    }
-                    certain &= expected_version.is_some();
-                    let version = expected_version.map(|version| version + 1).or(found).unwrap_or(0);
-                    outcomes.push(Outcome::Updated { version });
-                }
-                Change::Delete { .. } => outcomes.push(Outcome::Touched(1)),
-                Change::UpdateWhere { .. } | Change::DeleteWhere { .. } => {
-                    certain = false;
-                    outcomes.push(Outcome::Touched(0));
-                }
-            }
-        }
-        Ok(match made {
-            Some(false) => Ok(None),
-            Some(true) if certain => Ok(Some(outcomes)),
-            _ => Err(failure::unknown_outcome()),
         })
     }
 }

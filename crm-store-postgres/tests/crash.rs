@@ -1,4 +1,5 @@
-//! The server is killed and started again under load: nobody waits for nothing, and nothing acknowledged is lost.
+//! The server is killed and started again under load, or not heard of any more: nobody waits for nothing, and nothing
+//! acknowledged is lost.
 
 #![expect(clippy::panic, clippy::unwrap_used, reason = "a test ends where something is not as it should be")]
 
@@ -14,14 +15,22 @@ use crm_core::{
     id::OrganizationId,
     record::HEAD,
     store::{
-        Assignment, Change, Collection, Field, FieldKind, Filter, Placement, Row, Scope, Store as _, StoreError, Value,
+        Assignment, Change, Collection, Field, FieldKind, Filter, Placement, Query, Row, Scope, Store as _, StoreError,
+        Value,
     },
     time::Timestamp,
 };
 use crm_store_postgres::{PostgresOptions, PostgresStore};
 use crm_test_servers::{Durability, Postgres};
+use futures::StreamExt as _;
 use sqlx::{Connection as _, Executor as _, PgConnection};
-use tokio::{task::JoinSet, time::timeout};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+    sync::watch,
+    task::JoinSet,
+    time::timeout,
+};
 use uuid::Uuid;
 
 const OURS: Uuid = Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_00a1);
@@ -217,4 +226,82 @@ async fn a_statement_that_takes_too_long_is_ended() {
     assert!(matches!(hasty.commit(scope(), count(1, 2)).await, Err(StoreError::Unavailable { .. })));
     holder.execute("COMMIT").await.unwrap();
     assert_eq!(hasty.count(scope(), &TALLIES, &Filter::ALL).await.unwrap(), 1);
+}
+
+/// A way to the server that can be blocked without a word.
+struct Way {
+    port: u16,
+    is_open: watch::Sender<bool>,
+}
+
+impl Way {
+    async fn to(server: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (is_open, opened) = watch::channel(true);
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let server = TcpStream::connect(("127.0.0.1", server)).await.unwrap();
+                let (from_client, to_client) = client.into_split();
+                let (from_server, to_server) = server.into_split();
+                tokio::spawn(carry(from_client, to_server, opened.clone()));
+                tokio::spawn(carry(from_server, to_client, opened.clone()));
+            }
+        });
+        Self { port, is_open }
+    }
+}
+
+async fn carry(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, mut opened: watch::Receiver<bool>) {
+    let mut buffer = vec![0; 1 << 16];
+    while let Ok(length @ 1..) = from.read(&mut buffer).await {
+        if opened.wait_for(|is_open| *is_open).await.is_err() || to.write_all(&buffer[..length]).await.is_err() {
+            return;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_is_not_heard_of_any_more_is_waited_for_no_longer_than_a_statement_may_take() {
+    let server = Postgres::start(Durability::None, &[]).unwrap();
+    let _migrated = store(&server.url("postgres")).await;
+    let way = Way::to(server.port()).await;
+    let url = server.url("postgres").replace(&server.port().to_string(), &way.port.to_string());
+    let options = PostgresOptions::parse(&url).unwrap().pool(2);
+    let options = options.statement_timeout(Duration::from_millis(100)).connect_timeout(Duration::from_millis(500));
+    let store = PostgresStore::connect_with(options).await.unwrap();
+    store.commit(scope(), vec![insert(1)]).await.unwrap();
+    way.is_open.send_replace(false);
+    let all = Filter::ALL;
+    let both = futures::future::join(store.count(scope(), &TALLIES, &all), store.commit(scope(), vec![insert(2)]));
+    let (counted, committed) = timeout(Duration::from_secs(60), both).await.unwrap();
+    assert!(matches!(counted, Err(StoreError::Unavailable { .. })), "{counted:?}");
+    assert!(matches!(committed, Err(StoreError::Unavailable { .. })), "{committed:?}");
+    way.is_open.send_replace(true);
+    // What the server says now to what was asked then is read by nobody.
+    assert!(store.count(scope(), &TALLIES, &Filter::ALL).await.unwrap() >= 1);
+    store.commit(scope(), vec![insert(3)]).await.unwrap();
+}
+
+#[tokio::test]
+async fn streams_leave_connections_to_others() {
+    let server = Postgres::start(Durability::None, &[]).unwrap();
+    let url = server.url("postgres");
+    let filling = store(&url).await;
+    let rows = (1..=2000).map(tally).collect();
+    filling.commit(scope(), vec![Change::Insert { collection: &TALLIES, rows }]).await.unwrap();
+    let options = PostgresOptions::parse(&url).unwrap().pool(4).connect_timeout(Duration::from_millis(500));
+    let store = PostgresStore::connect_with(options).await.unwrap();
+    let stream = || store.stream(scope(), &TALLIES, Query::new(Filter::ALL, 0));
+    let mut streams = [stream(), stream()];
+    for stream in &mut streams {
+        assert!(stream.next().await.unwrap().is_ok());
+    }
+    let mut third = stream();
+    assert!(matches!(third.next().await, Some(Err(StoreError::Unavailable { .. }))));
+    let (one, other) = tokio::join!(store.health(), store.health());
+    one.and(other).unwrap();
+    let [first, _second] = streams;
+    assert_eq!(first.count().await, 1999);
+    assert_eq!(stream().count().await, 2000);
 }
