@@ -30,12 +30,23 @@ const DISK_FULL: &str = "53100";
 const NO_MEMORY: &str = "53200";
 const TOO_MANY_CONNECTIONS: &str = "53300";
 const CANCELLED: &str = "57014";
+const LOCKED: &str = "55P03";
 /// The server ended the session: it goes away, or the session was idle or busy too long.
 const SHUTTING_DOWN: [&str; 7] = ["57P01", "57P02", "57P03", "57P04", "57P05", "25P03", "25P04"];
 
 /// Whether others got in the way, so that running the same again may succeed.
 pub(crate) fn is_contention(error: &sqlx::Error) -> bool {
     matches!(code(error), Some(SERIALIZATION | DEADLOCK))
+}
+
+/// Whether others held a lock for longer than was to be waited.
+pub(crate) fn is_locked(error: &sqlx::Error) -> bool {
+    code(error) == Some(LOCKED)
+}
+
+/// Whether a unique key is taken.
+pub(crate) fn is_taken(error: &sqlx::Error) -> bool {
+    code(error) == Some(UNIQUE)
 }
 
 /// Whether the connection is gone.
@@ -92,7 +103,7 @@ pub(crate) fn running(error: sqlx::Error) -> StoreError {
         Some(TOO_MANY_CONNECTIONS) => unavailable("the database server takes no more connections", 2),
         Some(READ_ONLY) => unavailable("the database cannot be written: the server is a read-only standby", 5),
         Some(CANCELLED) => unavailable("the database took too long to answer", 5),
-        Some("55P03") => unavailable("the records are locked by others", 1),
+        Some(LOCKED) => unavailable("the records are locked by others", 1),
         Some(code) if code.starts_with("54") => {
             StoreError::TooLarge("a value is larger than the database takes".to_owned())
         }
@@ -166,6 +177,10 @@ pub(crate) fn starting(options: &PostgresOptions, error: sqlx::Error) -> StoreEr
              {user}, or make it the database's owner; nothing was changed"
         ),
         (_, Some(READ_ONLY)) => read_only(options),
+        (_, Some(LOCKED)) => format!(
+            "others keep the tables of the database {database} locked: end their transactions, which pg_stat_activity \
+             shows, and start again"
+        ),
         (_, Some(DISK_FULL)) => {
             format!("the disk of the PostgreSQL server at {server} is full: free some space and start again")
         }

@@ -1,31 +1,41 @@
 //! Bringing a database to the declarations: what is missing is added, what is derived is made anew where it differs.
 //!
-//! Tables and columns come in one transaction, so that a start that fails leaves the database as it was. Indexes on
-//! tables that have rows are then built beside running work, each by itself; one that a start did not finish is built
-//! anew by the next. Everything happens under one lock, so that programs that start at once come one after the other.
+//! Tables and columns come in one transaction, so that a start that fails there leaves the database as it was. The rest
+//! comes beside running work, in steps that the next start goes on with where one does not finish: the shadows of rows
+//! that had none, batch by batch; then each table of elements; then each index on a table that has rows. Everything
+//! happens under one lock, so that programs that start at once come one after the other.
+//!
+//! Whoever wants a table that is waited for to be changed waits behind the change. So a change waits for a moment only,
+//! lets the others through, and is tried again.
+
+mod shadows;
 
 use std::time::Duration;
 
-use crm_core::store::{Collection, Field, Progress, StoreError, StoreResult, evaluate::check_collection};
+use crm_core::store::{Collection, Field, Progress, StoreError, StoreResult, UniqueKey, evaluate::check_collection};
 use sqlx::{Row as _, postgres::PgRow};
 use tokio::time::sleep;
 
 use crate::{
     failure,
     layout::{Layout, Layouts},
+    options::PostgresOptions,
     pool::{Pool, Session},
-    row::{Shadow, decode_column, integer},
-    schema::{self, Item, MIGRATIONS},
+    row::integer,
+    schema::{self, Derived, Item, MIGRATIONS},
     statement::{Statement, identifier, literal},
-    write::push_shadow,
 };
 
-/// How many rows get their shadows at a time.
-const BATCH: i64 = 1000;
+/// The oldest version of the server, as it numbers them.
+const OLDEST: i64 = 130_000;
 /// The lock of everybody who migrates: "CRMs".
 const LOCK: i64 = 0x4352_4d73;
 /// How long is waited before the lock is asked for again.
 const PAUSE: Duration = Duration::from_millis(50);
+/// How long a change waits for those who use a table.
+const MOMENT: &str = "2s";
+/// How often it is tried again, and how long the others are let through in between.
+const TURNS: (u32, Duration) = (60, Duration::from_secs(1));
 
 /// A step that the declarations do not tell, such as a rename. Each runs once, in order.
 struct Migration {
@@ -50,13 +60,7 @@ pub(crate) async fn check_server(pool: &Pool) -> StoreResult<()> {
         .map_err(starting)?
         .ok_or_else(crate::pool::missing_row)?;
     let text = |column: usize| row.try_get::<String, _>(column).map_err(starting);
-    if integer(&row, 0)? < 130_000 {
-        return Err(StoreError::Unusable(format!(
-            "the server at {} is PostgreSQL {}: this program needs version 13 or newer",
-            options.server(),
-            text(1)?
-        )));
-    }
+    check_version(options, integer(&row, 0)?, &text(1)?)?;
     if text(2)? != "UTF8" {
         let name = options.database();
         return Err(StoreError::Unusable(format!(
@@ -70,6 +74,18 @@ pub(crate) async fn check_server(pool: &Pool) -> StoreResult<()> {
     behind(&mut session, pool).await?;
     session.release();
     Ok(())
+}
+
+/// Whether the server is new enough, by its number and by the name that people know it by.
+fn check_version(options: &PostgresOptions, number: i64, name: &str) -> StoreResult<()> {
+    if number >= OLDEST {
+        return Ok(());
+    }
+    let server = options.server();
+    Err(StoreError::Unusable(format!(
+        "the server at {server} is PostgreSQL {name}: this program needs version {} or newer",
+        OLDEST / 10_000
+    )))
 }
 
 /// How many steps the database has behind it; nothing where it has never been used.
@@ -105,22 +121,28 @@ pub(crate) async fn migrate(
     for collection in collections {
         check_collection(collection)?;
     }
-    let mut run = Run { session: pool.acquire_new().await?, pool, progress };
+    let mut run = Run { session: pool.acquire_new().await?, pool, progress, stopped_by_others: false };
     run.take_turn().await?;
-    run.execute("BEGIN").await?;
-    run.number().await?;
-    let total = collections.len() as u64;
-    let mut later = Vec::new();
-    for (done, collection) in collections.iter().enumerate() {
-        progress(collection.name, done as u64, total);
-        later.extend(run.collection(&layouts.of(collection)).await?);
+    let mut turn = 0;
+    let later = loop {
+        run.begin().await?;
+        let made = run.tables(layouts, collections).await;
+        if let Some(later) = run.end(made, &mut turn).await? {
+            break later;
+        }
+    };
+    for collection in collections {
+        let layout = layouts.of(collection);
+        // What is kept in tables of elements and indexes is copied from the shadows.
+        run.fill_shadows(&layout).await?;
+        run.elements(&layout).await?;
     }
-    run.execute("COMMIT").await?;
-    for index in later {
+    for (collection, index) in later {
         progress(&index.name, 0, 1);
-        run.build(&index).await?;
+        run.build(&layouts.of(collection), &index).await?;
         progress(&index.name, 1, 1);
     }
+    let total = collections.len() as u64;
     progress("schema", total, total);
     // Closed rather than given back: the lock ends with the connection.
     Ok(())
@@ -130,21 +152,57 @@ struct Run<'a> {
     session: Session<'a>,
     pool: &'a Pool,
     progress: Progress<'a>,
+    /// Whether the last statement that failed did so because of others.
+    stopped_by_others: bool,
 }
 
 impl Run<'_> {
     async fn execute(&mut self, sql: &str) -> StoreResult<()> {
-        self.session.run(sql).await.map_err(|error| failure::starting(&self.pool.options, error))
+        let done = self.session.run(sql).await;
+        done.map_err(|error| self.failed(error))
     }
 
     async fn all(&mut self, statement: Statement) -> StoreResult<Vec<PgRow>> {
-        self.session.all(statement).await.map_err(|error| failure::starting(&self.pool.options, error))
+        let rows = self.session.all(statement).await;
+        rows.map_err(|error| self.failed(error))
+    }
+
+    fn failed(&mut self, error: sqlx::Error) -> StoreError {
+        self.stopped_by_others = failure::is_contention(&error) || failure::is_locked(&error);
+        failure::starting(&self.pool.options, error)
+    }
+
+    /// Begins a transaction that waits for others for a moment only.
+    async fn begin(&mut self) -> StoreResult<()> {
+        self.execute(&format!("BEGIN; SET LOCAL lock_timeout = '{MOMENT}'")).await
+    }
+
+    /// Ends a transaction with what it made. Nothing where others were in its way, so that it is to be begun again;
+    /// `turn` counts how often.
+    async fn end<T>(&mut self, made: StoreResult<T>, turn: &mut u32) -> StoreResult<Option<T>> {
+        match made {
+            Ok(made) => {
+                self.execute("COMMIT").await?;
+                Ok(Some(made))
+            }
+            Err(_) if self.stopped_by_others && *turn < TURNS.0 => {
+                *turn += 1;
+                self.stopped_by_others = false;
+                self.execute("ROLLBACK").await?;
+                (self.progress)("waiting for others", u64::from(*turn), u64::from(TURNS.0));
+                sleep(TURNS.1).await;
+                Ok(None)
+            }
+            // A connection that is dropped takes its transaction back.
+            Err(error) => Err(error),
+        }
     }
 
     /// Waits for the lock. A statement that waits would be waited for by the building of indexes, so it is asked for
     /// again and again.
     async fn take_turn(&mut self) -> StoreResult<()> {
-        self.execute("SET statement_timeout = 0; SET lock_timeout = '60s'").await?;
+        let patient = self.session.take_time().await;
+        patient.map_err(|error| self.failed(error))?;
         loop {
             let mut statement = Statement::new("SELECT pg_try_advisory_lock(");
             statement.bind_integer(LOCK).push(")");
@@ -176,7 +234,23 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Makes the collection's table, or adds what it lacks; answers the indexes that are to be built beside running work.
+    /// Makes the tables, or adds what they lack; answers the indexes that are to be built beside running work.
+    async fn tables(
+        &mut self,
+        layouts: &Layouts,
+        collections: &'static [&'static Collection],
+    ) -> StoreResult<Vec<(&'static Collection, Item)>> {
+        self.number().await?;
+        let total = collections.len() as u64;
+        let mut later = Vec::new();
+        for (done, collection) in collections.iter().enumerate() {
+            (self.progress)(collection.name, done as u64, total);
+            let indexes = self.collection(&layouts.of(collection)).await?;
+            later.extend(indexes.into_iter().map(|index| (*collection, index)));
+        }
+        Ok(later)
+    }
+
     async fn collection(&mut self, layout: &Layout) -> StoreResult<Vec<Item>> {
         let columns = self.columns(layout.collection.name).await?;
         let is_new = columns.is_empty();
@@ -196,6 +270,11 @@ impl Run<'_> {
                 }
             }
         }
+        Ok(later)
+    }
+
+    /// Makes the tables of elements that are not there as declared. Meanwhile the collection is read but not written.
+    async fn elements(&mut self, layout: &Layout) -> StoreResult<()> {
         for derived in schema::derived(layout) {
             // What keeps the table is part of what it is.
             let whole = [std::slice::from_ref(&derived.table.sql), &derived.parts].concat().join(";\n");
@@ -204,13 +283,26 @@ impl Run<'_> {
                 continue;
             }
             (self.progress)(&item.name, 0, 1);
-            self.execute(&format!("DROP TABLE IF EXISTS {}", identifier(&item.name))).await?;
-            self.execute(&item.sql).await?;
-            self.execute(&derived.fill).await?;
-            self.note("TABLE", &item).await?;
+            let mut turn = 0;
+            loop {
+                self.begin().await?;
+                let made = self.derive(layout, &derived, &item).await;
+                if self.end(made, &mut turn).await?.is_some() {
+                    break;
+                }
+            }
             (self.progress)(&item.name, 1, 1);
         }
-        Ok(later)
+        Ok(())
+    }
+
+    async fn derive(&mut self, layout: &Layout, derived: &Derived, item: &Item) -> StoreResult<()> {
+        // First the collection's table, as everybody who writes.
+        self.execute(&format!("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE", layout.table)).await?;
+        self.execute(&format!("DROP TABLE IF EXISTS {}", identifier(&item.name))).await?;
+        self.execute(&item.sql).await?;
+        self.execute(&derived.fill).await?;
+        self.note("TABLE", item).await
     }
 
     /// Whether what has the name is whole and was made by the same statement.
@@ -234,10 +326,36 @@ impl Run<'_> {
     }
 
     /// Builds an index on a table that others work with.
-    async fn build(&mut self, index: &Item) -> StoreResult<()> {
-        self.execute(&format!("DROP INDEX CONCURRENTLY IF EXISTS {}", identifier(&index.name))).await?;
-        self.execute(&index.sql.replacen("INDEX ", "INDEX CONCURRENTLY ", 1)).await?;
-        self.note("INDEX", index).await
+    async fn build(&mut self, layout: &Layout, index: &Item) -> StoreResult<()> {
+        let drop = format!("DROP INDEX CONCURRENTLY IF EXISTS {}", identifier(&index.name));
+        self.execute(&drop).await?;
+        let built = self.session.run(&index.sql.replacen("INDEX ", "INDEX CONCURRENTLY ", 1)).await;
+        match built {
+            Ok(()) => self.note("INDEX", index).await,
+            Err(error) if failure::is_taken(&error) => {
+                // What was left of it would go on refusing rows.
+                self.execute(&drop).await?;
+                let key =
+                    layout.collection.unique.iter().find(|key| schema::unique_name(layout, key.name) == index.name);
+                Err(key.map_or_else(|| failure::running(error), |key| self.doubled(layout, key)))
+            }
+            Err(error) => Err(self.failed(error)),
+        }
+    }
+
+    fn doubled(&self, layout: &Layout, key: &UniqueKey) -> StoreError {
+        let tenant = layout.is_tenant().then_some("organization_id");
+        let columns: Vec<String> = tenant.into_iter().chain(key.fields.iter().copied()).map(identifier).collect();
+        let columns = columns.join(", ");
+        StoreError::Unusable(format!(
+            "the database {}: {} has rows with the same {}, of which the key {} allows one: find them with SELECT              {columns}, count(*) FROM {} GROUP BY {columns} HAVING count(*) > 1, change or remove all but one, and start \
+             again",
+            self.pool.options.database(),
+            layout.collection.name,
+            key.fields.join(" and "),
+            key.name,
+            layout.table
+        ))
     }
 
     /// The columns that a table has, with their types; none where there is no table.
@@ -269,15 +387,12 @@ impl Run<'_> {
                 }
             }
         }
-        let mut missing = Vec::new();
-        for (place, (name, sql_type)) in schema::shadow_columns(layout).enumerate() {
+        for (name, sql_type) in schema::shadow_columns(layout) {
             if find(&name).is_none() {
-                self.execute(&format!("ALTER TABLE {} ADD COLUMN {} {sql_type}", layout.table, identifier(&name)))
-                    .await?;
-                missing.push(place);
+                self.add_shadow(layout, &identifier(&name), sql_type).await?;
             }
         }
-        if missing.is_empty() { Ok(()) } else { self.fill_shadows(layout, &missing).await }
+        Ok(())
     }
 
     fn cannot(&self, layout: &Layout, field: &Field, why: &str) -> StoreError {
@@ -288,48 +403,27 @@ impl Run<'_> {
             field.name
         ))
     }
-
-    /// Fills shadow columns that were added to a table which has rows.
-    async fn fill_shadows(&mut self, layout: &Layout, missing: &[usize]) -> StoreResult<()> {
-        let shadows: Vec<(&Field, Shadow)> = missing
-            .iter()
-            .filter_map(|place| {
-                let (position, shadow) = layout.shadows.get(*place)?;
-                Some((layout.collection.fields.get(*position)?, *shadow))
-            })
-            .collect();
-        let sources: Vec<String> = shadows.iter().map(|(field, _)| identifier(field.name)).collect();
-        self.execute(&format!(
-            "DECLARE rows CURSOR FOR SELECT ctid::text,\"organization_id\",{} FROM {}",
-            sources.join(","),
-            layout.table
-        ))
-        .await?;
-        let mut done = 0;
-        loop {
-            let rows = self.all(Statement::new(&format!("FETCH {BATCH} FROM rows"))).await?;
-            for row in &rows {
-                let place: String = row.try_get(0).map_err(StoreError::engine)?;
-                let owner = decode_column(row, 1, crm_core::store::FieldKind::Id).map_err(StoreError::engine)?;
-                let mut update = Statement::new("UPDATE ");
-                update.push(&layout.table).push(" SET ");
-                for (number, (field, shadow)) in shadows.iter().enumerate() {
-                    let value = decode_column(row, number + 2, field.kind).map_err(StoreError::engine)?;
-                    update.comma(number).push(&identifier(&shadow.name(field))).push(" = ");
-                    push_shadow(&mut update, layout, *shadow, &owner, &value);
-                }
-                update.push(" WHERE ctid = ").bind_text(&place).push("::tid");
-                self.all(update).await?;
-            }
-            done += rows.len() as u64;
-            (self.progress)(layout.collection.name, done, done);
-            if rows.is_empty() {
-                return self.execute("CLOSE rows").await;
-            }
-        }
-    }
 }
 
 fn described(kind: &str, item: &Item) -> String {
     format!("{} made by: {}", kind.to_lowercase(), item.sql)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers_before_version_13_are_refused() {
+        let options = PostgresOptions::parse("postgres://u:hidden@db.example.com/crm").unwrap();
+        for (number, name) in [(130_000, "13.0"), (130_012, "13.12"), (180_001, "18.1 (Debian 18.1-1)")] {
+            assert!(check_version(&options, number, name).is_ok(), "{name}");
+        }
+        for (number, name) in [(90_624, "9.6.24"), (120_022, "12.22")] {
+            let Err(StoreError::Unusable(said)) = check_version(&options, number, name) else { panic!("{name}") };
+            let wanted =
+                format!("the server at db.example.com:5432 is PostgreSQL {name}: this program needs version 13");
+            assert!(said.starts_with(&wanted), "{said}");
+        }
+    }
 }

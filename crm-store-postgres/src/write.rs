@@ -1,7 +1,7 @@
 //! Changes as SQL.
 
 use crm_core::store::{
-    Assignment, Change, Collection, FieldKind, Filter, Query, Row, Scope, Sort, StoreResult, Value, WhenUnmet,
+    Assignment, Change, Collection, Field, FieldKind, Filter, Query, Row, Scope, Sort, StoreResult, Value, WhenUnmet,
     evaluate::{check_claim, visible_organization},
     head,
 };
@@ -56,19 +56,62 @@ fn push_row(statement: &mut Statement, layout: &Layout, row: &Row) {
     statement.push(")");
 }
 
-/// Writes the shadow of a value in a row of the organization.
-pub(crate) fn push_shadow(
+/// A record and shadows of it.
+pub(crate) struct Shadowed {
+    pub(crate) organization: Value,
+    pub(crate) id: Value,
+    pub(crate) casts: Vec<Option<Cast>>,
+}
+
+/// Writes the change of these shadows, and of nothing else, in several records.
+pub(crate) fn push_shadows(
     statement: &mut Statement,
     layout: &Layout,
-    shadow: Shadow,
-    organization: &Value,
-    value: &Value,
+    shadows: &[(&Field, Shadow)],
+    records: Vec<Shadowed>,
 ) {
-    let owner = match organization {
-        Value::Id(organization) if layout.is_tenant() => Some(*organization),
-        _ => None,
-    };
-    push_cast(statement, shadow, shadow.of(owner, value));
+    statement.push("UPDATE ").push(&layout.table).push(" AS t SET ");
+    for (place, (field, shadow)) in shadows.iter().enumerate() {
+        statement.comma(place).push(&identifier(&shadow.name(field))).push(" = ");
+        statement.push(&from_text(*shadow, &format!("r.s{place}")));
+    }
+    statement.push(" FROM unnest(").bind_array(FieldKind::Id, records.iter().map(|record| &record.id));
+    statement.push(",").bind_array(FieldKind::Id, records.iter().map(|record| &record.organization));
+    let mut columns: Vec<Vec<Option<String>>> = shadows.iter().map(|_| Vec::with_capacity(records.len())).collect();
+    for record in records {
+        for (column, cast) in columns.iter_mut().zip(record.casts) {
+            column.push(cast.map(to_text));
+        }
+    }
+    for column in columns {
+        statement.push(",").bind_texts(column);
+    }
+    let names: Vec<String> = (0..shadows.len()).map(|place| format!(",s{place}")).collect();
+    statement.push(&format!(") AS r(id,organization_id{}) WHERE t.\"id\" = r.id", names.join("")));
+    if layout.is_tenant() {
+        statement.push(" AND t.\"organization_id\" = r.organization_id");
+    }
+}
+
+/// A shadow as a text, as which all of them travel in arrays.
+fn to_text(cast: Cast) -> String {
+    match cast {
+        Cast::Text(text) => text,
+        Cast::Json(json) => json.as_str().to_owned(),
+        Cast::Integers(integers) => {
+            let digits: Vec<String> = integers.iter().map(i32::to_string).collect();
+            format!("{{{}}}", digits.join(","))
+        }
+    }
+}
+
+/// The expression of a shadow that travelled as a text.
+fn from_text(shadow: Shadow, text: &str) -> String {
+    match shadow {
+        Shadow::Trigrams => format!("{text}::integer[]"),
+        Shadow::Members => format!("{text}::jsonb"),
+        Shadow::Text | Shadow::Elements => text.to_owned(),
+    }
 }
 
 fn push_cast(statement: &mut Statement, shadow: Shadow, cast: Option<Cast>) {
@@ -95,11 +138,7 @@ fn push_rows(statement: &mut Statement, layout: &Layout, rows: &[Row]) {
         };
     }
     for (place, (_, shadow)) in layout.shadows.iter().enumerate() {
-        statement.push(&match shadow {
-            Shadow::Trigrams => format!(",r.s{place}::integer[]"),
-            Shadow::Members => format!(",r.s{place}::jsonb"),
-            Shadow::Text | Shadow::Elements => format!(",r.s{place}"),
-        });
+        statement.push(",").push(&from_text(*shadow, &format!("r.s{place}")));
     }
     statement.push(" FROM unnest(");
     let mut names = Vec::with_capacity(fields.len() + layout.shadows.len());
@@ -110,14 +149,7 @@ fn push_rows(statement: &mut Statement, layout: &Layout, rows: &[Row]) {
     for (place, (position, shadow)) in layout.shadows.iter().enumerate() {
         let casts = rows.iter().map(|row| {
             let cast = row.0.get(*position).and_then(|value| shadow.of(owner_of(layout, row), value));
-            cast.map(|cast| match cast {
-                Cast::Text(text) => text,
-                Cast::Json(json) => json.as_str().to_owned(),
-                Cast::Integers(integers) => {
-                    let digits: Vec<String> = integers.iter().map(i32::to_string).collect();
-                    format!("{{{}}}", digits.join(","))
-                }
-            })
+            cast.map(to_text)
         });
         statement.push(",").bind_texts(casts.collect());
         names.push(format!("s{place}"));

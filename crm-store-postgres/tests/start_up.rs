@@ -5,7 +5,7 @@
 #[path = "support/database.rs"]
 mod database;
 
-use std::{os::unix::fs::PermissionsExt as _, sync::Mutex};
+use std::{os::unix::fs::PermissionsExt as _, sync::Mutex, time::Duration};
 
 use crm_core::{
     crm::collections,
@@ -20,6 +20,7 @@ use crm_core::{
 use crm_store_postgres::{PostgresOptions, PostgresStore};
 use crm_test_servers::{Durability, Postgres};
 use sqlx::{AssertSqlSafe, Executor as _, Row as _};
+use tokio::time::timeout;
 use uuid::Uuid;
 
 const OURS: Uuid = Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_00a1);
@@ -238,6 +239,70 @@ async fn declarations_that_grew_are_followed() {
         Err(StoreError::Unusable(said)) => assert!(said.contains("plants.name is text"), "{said}"),
         other => panic!("{other:?}"),
     }
+}
+
+#[tokio::test]
+async fn rows_of_before_and_of_older_processes_are_found_after_a_start() {
+    let url = database::create().await;
+    let older = migrated(&url, ONLY_BEFORE).await;
+    let rows = (1..=2500).map(|number| plant(number, &format!("Öland {number}"))).collect();
+    older.commit(scope(), vec![Change::Insert { collection: &BEFORE, rows }]).await.unwrap();
+    let store = migrated(&url, ONLY_AFTER).await;
+    let missing =
+        "SELECT count(*) FROM plants WHERE name_folded IS NULL OR name_trigrams IS NULL OR tags_folded IS NULL";
+    assert_eq!(number(&url, missing).await, 0);
+    assert_eq!(number(&url, "SELECT max(version) FROM plants").await, 1);
+    assert_eq!(search(&store, "oland 2500").await, [Uuid::from_u128(2500)]);
+    // A process that knows nothing of it writes none.
+    older.commit(scope(), vec![Change::Insert { collection: &BEFORE, rows: vec![plant(2501, "Дуб")] }]).await.unwrap();
+    assert!(search(&store, "дуб").await.is_empty());
+    store.migrate(ONLY_AFTER, &|_, _, _| {}).await.unwrap();
+    assert_eq!(search(&store, "дуб").await, [Uuid::from_u128(2501)]);
+}
+
+/// Waits until somebody waits for a lock in the database.
+async fn somebody_waits(url: &str) {
+    let waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    let waiting = async { while number(url, waits).await == 0 {} };
+    timeout(Duration::from_secs(60), waiting).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_table_that_is_waited_for_is_read_meanwhile() {
+    let url = database::create().await;
+    let store = migrated(&url, ONLY_BEFORE).await;
+    store.commit(scope(), vec![Change::Insert { collection: &BEFORE, rows: vec![plant(1, "oak")] }]).await.unwrap();
+    let mut reader = database::raw(&url).await;
+    reader.execute("BEGIN; SELECT count(*) FROM plants").await.unwrap();
+    let start = url.clone();
+    let starting = tokio::spawn(async move { migrated(&start, ONLY_AFTER).await });
+    somebody_waits(&url).await;
+    // Behind whoever waits to change the table, others wait for a moment only.
+    let counted = timeout(Duration::from_secs(30), number(&url, "SELECT count(*) FROM plants")).await;
+    assert_eq!(counted.unwrap(), 1);
+    assert!(!starting.is_finished());
+    reader.execute("COMMIT").await.unwrap();
+    assert_eq!(search(&starting.await.unwrap(), "oak").await, [Uuid::from_u128(1)]);
+}
+
+#[tokio::test]
+async fn a_key_that_rows_have_twice_already_is_named() {
+    let url = database::create().await;
+    let older = migrated(&url, ONLY_BEFORE).await;
+    let rows = vec![plant(1, "oak"), plant(2, "oak")];
+    older.commit(scope(), vec![Change::Insert { collection: &BEFORE, rows }]).await.unwrap();
+    let store = PostgresStore::connect(&url).await.unwrap();
+    let Err(StoreError::Unusable(said)) = store.migrate(ONLY_AFTER, &|_, _, _| {}).await else { panic!("accepted") };
+    assert!(said.contains("plants has rows with the same name, of which the key name allows one"), "{said}");
+    let find = said.split("find them with ").nth(1).unwrap().split(", change or remove").next().unwrap();
+    assert_eq!(database::raw(&url).await.fetch_all(AssertSqlSafe(find.to_owned())).await.unwrap().len(), 1);
+    // What was left of the index would refuse a third.
+    let third = Change::Insert { collection: &BEFORE, rows: vec![plant(3, "oak")] };
+    older.commit(scope(), vec![third]).await.unwrap();
+    execute(&url, "DELETE FROM plants WHERE id <> (SELECT id FROM plants LIMIT 1)").await;
+    store.migrate(ONLY_AFTER, &|_, _, _| {}).await.unwrap();
+    let fourth = Change::Insert { collection: &BEFORE, rows: vec![plant(4, "oak")] };
+    assert!(older.commit(scope(), vec![fourth]).await.is_err());
 }
 
 #[tokio::test]

@@ -1,7 +1,8 @@
 //! Bringing a file to the declarations: what is missing is added, what is derived is made anew where it differs.
 //!
 //! Everything happens in one transaction, so that a start that fails, or is killed, leaves the file as it was, and
-//! two programs that start at once come one after the other.
+//! two programs that start at once come one after the other. An older program that goes on beside a newer one leaves
+//! columns empty that it does not know, the shadows among them, so it is to be stopped first.
 
 use std::path::Path;
 
