@@ -4,10 +4,9 @@ use std::{
     fmt,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
 };
 
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Notify;
 
 use crate::{
     account::{
@@ -15,10 +14,9 @@ use crate::{
     },
     audit::{Audit, AuditEntry},
     customer::{
-        ContactPoint, Customer, CustomerGroup, Note,
+        ContactPoint, Customer, CustomerGroup, ExportPlaces, Note,
         import::{CustomerImport, ImportHandler, ImportMapping, ImportPart, RevertHandler},
     },
-    error::{Error, Result},
     event::Event,
     field::{CustomField, FieldSets, Fields, UniqueValue},
     id::{RecordId, new_uuid},
@@ -34,9 +32,6 @@ use crate::{
     time::Timestamp,
     turn::Turns,
 };
-
-/// So many exports run at once in a process.
-const MAX_EXPORTS: usize = 4;
 
 /// The CRM over one store. Cheap to clone; every clone is the same CRM.
 #[derive(Clone)]
@@ -61,7 +56,7 @@ struct Inner {
     job_signal: Arc<dyn JobSignal>,
     job_workers: usize,
     running_jobs: RunningJobs,
-    exports: Arc<Semaphore>,
+    exports: ExportPlaces,
     temporary_folder: PathBuf,
 }
 
@@ -135,7 +130,8 @@ impl CrmBuilder {
         self
     }
 
-    /// With at most so many jobs at once in this process, at least one.
+    /// With at most so many jobs of one organization at once in this process, at least one. One more place is for the
+    /// others.
     #[must_use]
     pub fn job_workers(mut self, workers: usize) -> Self {
         self.job_workers = workers.max(1);
@@ -184,7 +180,7 @@ impl CrmBuilder {
                 job_signal,
                 job_workers,
                 running_jobs: RunningJobs::default(),
-                exports: Arc::new(Semaphore::new(MAX_EXPORTS)),
+                exports: ExportPlaces::default(),
                 temporary_folder,
             }),
         }
@@ -321,7 +317,7 @@ impl Crm {
         self.inner.job_signal.as_ref()
     }
 
-    /// So many jobs run at once in this process.
+    /// So many jobs of one organization run at once in this process.
     pub(crate) fn job_workers(&self) -> usize {
         self.inner.job_workers
     }
@@ -336,12 +332,9 @@ impl Crm {
         &self.inner.temporary_folder
     }
 
-    /// A place among the exports that run at once: each holds a connection of the store for as long as it takes.
-    pub(crate) fn export_place(&self) -> Result<OwnedSemaphorePermit> {
-        Arc::clone(&self.inner.exports).try_acquire_owned().map_err(|_| Error::Unavailable {
-            message: format!("{MAX_EXPORTS} exports run already: try again when one has ended."),
-            retry_after: Duration::from_secs(10),
-        })
+    /// The exports that run in this process.
+    pub(crate) fn export_places(&self) -> &ExportPlaces {
+        &self.inner.exports
     }
 
     /// Where events go.
@@ -365,12 +358,12 @@ impl Crm {
         }
     }
 
-    /// Woken when audit entries were written here.
     /// Where writers who lost a race wait for their turn.
     pub(crate) fn turns(&self) -> &Turns {
         &self.inner.turns
     }
 
+    /// Woken when audit entries were written here.
     pub(crate) fn audit_hint(&self) -> &Notify {
         &self.inner.audit_hint
     }

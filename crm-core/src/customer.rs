@@ -36,6 +36,7 @@ mod write;
 mod tests;
 
 pub(crate) use self::catalog::declared_catalog;
+pub(crate) use self::export::ExportPlaces;
 pub use self::{
     ask::{Deed, WriteOptions, Written},
     batch::{

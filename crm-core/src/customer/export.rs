@@ -10,12 +10,14 @@ mod columns;
 mod csv;
 mod instant;
 mod json;
+mod places;
 mod plan;
 mod pump;
 #[cfg(test)]
 mod tests;
 mod workbook;
 
+pub(crate) use self::places::ExportPlaces;
 pub use self::{
     blocks::ExportBlocks,
     plan::{CustomerExport, ExportFormat, MAX_WORKBOOK_ROWS, UnknownExportFormat},

@@ -9,7 +9,7 @@ use std::{
 };
 
 use futures::Stream;
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 
 use crate::error::{Error, Result};
 
@@ -19,6 +19,8 @@ pub(super) const BLOCK: usize = 64 * 1024;
 const WAITING: usize = 4;
 /// Who takes no block for so long is gone.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Who takes fewer bytes in a second of waiting, once the patience of a first block is used up, keeps others from theirs.
+const SLOWEST: u64 = 16 * 1024;
 
 /// The file, in blocks of about 64 KiB. It is whole where the last item is [`None`] and no item was an error.
 #[derive(Debug)]
@@ -41,6 +43,10 @@ enum Message {
 pub(super) struct Sender {
     sender: mpsc::Sender<Message>,
     rows: Arc<AtomicU64>,
+    /// How many microseconds were spent waiting.
+    waited: Arc<AtomicU64>,
+    /// How many bytes were taken.
+    taken: Arc<AtomicU64>,
 }
 
 /// Nobody takes blocks any more.
@@ -48,14 +54,15 @@ pub(super) struct Sender {
 pub(super) enum Gone {
     /// Whoever did has let go.
     Left,
-    /// Whoever should has not moved for a minute.
+    /// Whoever should has not moved for a minute, or moves too slowly.
     Idle,
 }
 
 pub(super) fn channel() -> (Sender, ExportBlocks) {
     let (sender, receiver) = mpsc::channel(WAITING);
     let rows = Arc::new(AtomicU64::new(0));
-    (Sender { sender, rows: Arc::clone(&rows) }, ExportBlocks { receiver, rows, ended: false })
+    let (waited, taken) = (Arc::default(), Arc::default());
+    (Sender { sender, rows: Arc::clone(&rows), waited, taken }, ExportBlocks { receiver, rows, ended: false })
 }
 
 impl ExportBlocks {
@@ -112,12 +119,32 @@ impl Sender {
     }
 
     async fn send(&self, message: Message) -> Result<(), Gone> {
-        match tokio::time::timeout(PATIENCE, self.sender.send(message)).await {
-            Ok(Ok(())) => Ok(()),
+        let length = if let Message::Block(block) = &message { block.len() as u64 } else { 0 };
+        let begun = Instant::now();
+        let sent = tokio::time::timeout(self.patience(), self.sender.send(message)).await;
+        let waited = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.waited.fetch_add(waited, Ordering::Relaxed);
+        match sent {
+            Ok(Ok(())) => {
+                self.taken.fetch_add(length, Ordering::Relaxed);
+                Ok(())
+            }
             Ok(Err(_closed)) => Err(Gone::Left),
             Err(_elapsed) => Err(Gone::Idle),
         }
     }
+
+    fn patience(&self) -> Duration {
+        let waited = Duration::from_micros(self.waited.load(Ordering::Relaxed));
+        patience(self.taken.load(Ordering::Relaxed), waited)
+    }
+}
+
+/// How long the next block may wait after so many bytes were taken and so long was waited: what the store takes to read is
+/// not held against the client.
+fn patience(taken: u64, waited: Duration) -> Duration {
+    let earned = Duration::from_secs(taken / SLOWEST);
+    PATIENCE.saturating_add(earned).saturating_sub(waited).min(PATIENCE)
 }
 
 #[cfg(test)]
@@ -140,6 +167,18 @@ mod tests {
         assert!(blocks.next().await.unwrap().is_ok());
         assert!(matches!(blocks.next().await, Some(Err(Error::Internal(_)))));
         assert!(blocks.next().await.is_none());
+    }
+
+    #[test]
+    fn who_reads_too_slowly_is_let_go() {
+        let blocks_until_idle = |seconds: u64| {
+            let pause = Duration::from_secs(seconds);
+            (0..1000_u32).find(|blocks| patience(u64::from(*blocks) * BLOCK as u64, pause * *blocks) < pause)
+        };
+        assert_eq!(blocks_until_idle(4), None);
+        assert_eq!(blocks_until_idle(6), Some(28));
+        assert_eq!(blocks_until_idle(59), Some(1));
+        assert_eq!(blocks_until_idle(61), Some(0));
     }
 
     #[tokio::test]

@@ -276,9 +276,10 @@ impl CustomerExport {
     /// when it is over), and begins to read, in a task of its own. Needs a Tokio runtime.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] where too many exports run already; those of the store.
+    /// [`Error::Unavailable`] where too many exports run already, in the process or of the organization; those of the
+    /// store.
     pub async fn start(self) -> Result<ExportBlocks> {
-        let place = self.crm.export_place()?;
+        let place = self.crm.export_places().take(self.by.organization)?;
         let mut operation = Operation::new(&self.crm, &self.by);
         operation.audit_named("customers.exported", pump::RECORD_TYPE, Some(self.id), None, Some(self.summary.clone()));
         operation.emit_named("customers.exported", pump::RECORD_TYPE, self.id, 1, &self.summary);
