@@ -1,11 +1,11 @@
 //! Takes up jobs that are due and runs them. Any number of processes may; each job has one run at a time.
 
-use std::{future::Future, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{collections::HashMap, future::Future, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures::FutureExt as _;
 use tokio::{
     sync::watch,
-    task::JoinSet,
+    task::{self, JoinSet},
     time::{Instant, sleep, timeout},
 };
 use tracing::Instrument as _;
@@ -20,10 +20,10 @@ use crate::{
     access::{Principal, RequestContext},
     crm::Crm,
     error::{Error, Result},
-    id::new_uuid,
+    id::{OrganizationId, new_uuid},
     operation::Operation,
-    record::{Record as _, UPDATED_AT},
-    store::{Assignment, Change, Json, Scope, StoreError, Value, WhenUnmet},
+    record::{ORGANIZATION_ID, Record as _, UPDATED_AT},
+    store::{Assignment, Change, Filter, Json, Scope, StoreError, Value, WhenUnmet},
     time::Timestamp,
 };
 
@@ -36,18 +36,23 @@ const REST: Duration = Duration::from_secs(2);
 
 /// Runs jobs until `stop` resolves. Then the runs in hand finish their step and go back to the queue.
 ///
+/// One organization has at most [`CrmBuilder::job_workers`](crate::crm::CrmBuilder::job_workers) of them at once, and one
+/// more place is for the others, so that nobody waits until somebody else's long work is done.
+///
 /// Dropped before, it ends its runs where they are, as the death of the process would.
 pub async fn run(crm: Crm, stop: impl Future<Output = ()> + Send) {
     let (stopper, stopped) = watch::channel(false);
-    let mut runs = JoinSet::new();
+    let mut runs = Runs::default();
     let mut stop = std::pin::pin!(stop);
     loop {
         let mut rest = POLL;
-        while runs.len() < crm.job_workers() {
-            match claim(&crm).await {
+        while runs.set.len() <= crm.job_workers() {
+            match claim(&crm, &runs.within(crm.job_workers())).await {
                 Ok(Some(job)) => {
                     let span = tracing::info_span!("job", kind = job.kind, id = %job.id, request_id = job.request_id);
-                    runs.spawn(run_one(crm.clone(), job, stopped.clone()).instrument(span));
+                    let organization = job.meta.organization_id;
+                    let run = runs.set.spawn(run_one(crm.clone(), job, stopped.clone()).instrument(span));
+                    runs.organizations.insert(run.id(), organization);
                 }
                 Ok(None) => break,
                 Err(error) => {
@@ -60,12 +65,12 @@ pub async fn run(crm: Crm, stop: impl Future<Output = ()> + Send) {
         tokio::select! {
             () = &mut stop => break,
             _ = timeout(rest, crm.job_signal().wait()) => {}
-            Some(ended) = runs.join_next(), if !runs.is_empty() => complain(ended),
+            Some(ended) = runs.set.join_next_with_id(), if !runs.set.is_empty() => runs.ended(ended),
         }
     }
     let _ = stopper.send(true);
-    while let Some(ended) = runs.join_next().await {
-        complain(ended);
+    while let Some(ended) = runs.set.join_next_with_id().await {
+        runs.ended(ended);
     }
 }
 
@@ -76,41 +81,77 @@ pub async fn run(crm: Crm, stop: impl Future<Output = ()> + Send) {
 /// Those of the store.
 pub async fn run_due(crm: &Crm) -> Result<()> {
     let (_stopper, stopped) = watch::channel(false);
-    while let Some(job) = claim(crm).await? {
+    while let Some(job) = claim(crm, &[Filter::ALL]).await? {
         run_one(crm.clone(), job, stopped.clone()).await;
     }
     Ok(())
 }
 
-fn complain(ended: Result<(), tokio::task::JoinError>) {
-    if let Err(error) = ended {
-        tracing::error!(%error, "the run of a job broke");
+/// The runs of this process, and the organizations that they are for.
+#[derive(Default)]
+struct Runs {
+    set: JoinSet<()>,
+    organizations: HashMap<task::Id, OrganizationId>,
+}
+
+impl Runs {
+    /// Whose jobs may be taken up where one may have `most` runs: first those for whom nothing runs, then those who have
+    /// room left.
+    fn within(&self, most: usize) -> Vec<Filter> {
+        if self.organizations.is_empty() {
+            return vec![Filter::ALL];
+        }
+        let mut counts: HashMap<OrganizationId, usize> = HashMap::new();
+        for organization in self.organizations.values() {
+            *counts.entry(*organization).or_default() += 1;
+        }
+        let idle = ORGANIZATION_ID.one_of(counts.keys().copied()).negated();
+        // The place beyond is for whom nothing runs.
+        if self.set.len() >= most {
+            return vec![idle];
+        }
+        let full = counts.iter().filter(|(_, runs)| **runs >= most).map(|(organization, _)| *organization);
+        vec![idle, ORGANIZATION_ID.one_of(full).negated()]
+    }
+
+    fn ended(&mut self, ended: Result<(task::Id, ()), task::JoinError>) {
+        let id = match &ended {
+            Ok((id, ())) => *id,
+            Err(error) => error.id(),
+        };
+        self.organizations.remove(&id);
+        if let Err(error) = ended {
+            tracing::error!(%error, "the run of a job broke");
+        }
     }
 }
 
-/// Takes the most urgent job that is due: one that waits, or one whose process fell silent.
-async fn claim(crm: &Crm) -> Result<Option<Job>> {
+/// Takes the most urgent job that is due, of the first of the filters that has one: one that waits, or one whose process
+/// fell silent.
+async fn claim(crm: &Crm, within: &[Filter]) -> Result<Option<Job>> {
     for priority in JobPriority::ALL {
-        let now = crm.now();
-        let due = Job::priority.equals(priority).and(Job::due_at.at_most(now));
-        let set = [
-            Job::state.set(JobState::Running),
-            Job::holder.set(new_uuid(now, crm.random())),
-            Job::due_at.set(now.plus(HOLD)),
-            Job::heartbeat_at.set(now),
-            UPDATED_AT.set(now),
-        ];
-        let set: Vec<(usize, Value)> = set
-            .into_iter()
-            .filter_map(|assignment| match assignment {
-                Assignment::Set(position, value) => Some((position, value)),
-                Assignment::Increment(..) => None,
-            })
-            .collect();
-        let order = [Job::due_at.ascending()];
-        let rows = crm.store().claim(Scope::Installation, Job::COLLECTION, &due, &order, 1, &set).await?;
-        if let Some(row) = rows.into_iter().next() {
-            return Job::from_row(row).map(Some).map_err(Error::internal);
+        for within in within {
+            let now = crm.now();
+            let due = Job::priority.equals(priority).and(Job::due_at.at_most(now)).and(within.clone());
+            let set = [
+                Job::state.set(JobState::Running),
+                Job::holder.set(new_uuid(now, crm.random())),
+                Job::due_at.set(now.plus(HOLD)),
+                Job::heartbeat_at.set(now),
+                UPDATED_AT.set(now),
+            ];
+            let set: Vec<(usize, Value)> = set
+                .into_iter()
+                .filter_map(|assignment| match assignment {
+                    Assignment::Set(position, value) => Some((position, value)),
+                    Assignment::Increment(..) => None,
+                })
+                .collect();
+            let order = [Job::due_at.ascending()];
+            let rows = crm.store().claim(Scope::Installation, Job::COLLECTION, &due, &order, 1, &set).await?;
+            if let Some(row) = rows.into_iter().next() {
+                return Job::from_row(row).map(Some).map_err(Error::internal);
+            }
         }
     }
     Ok(None)

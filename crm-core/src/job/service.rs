@@ -127,11 +127,20 @@ impl Jobs<'_> {
     /// `jobs:write`.
     pub async fn cancel(&self, by: &Principal, id: JobId) -> Result<Job> {
         by.may(permissions::JOBS_WRITE)?;
+        self.seen(by, id).await?;
+        self.cancel_seen(by, id).await
+    }
+
+    /// The same for a caller that has settled by another right that the principal may cancel the job.
+    ///
+    /// # Errors
+    /// [`Error::InvalidState`] where it has ended already, [`Error::NotFound`] in another organization.
+    pub(crate) async fn cancel_seen(&self, by: &Principal, id: JobId) -> Result<Job> {
         let mut turn = self.crm.turns().join(id.0).await;
         let mut attempt = 0;
         loop {
             attempt += 1;
-            let before = self.seen(by, id).await?;
+            let before = self.within(by, id).await?;
             if before.state.has_ended() && before.state != JobState::Cancelled {
                 return Err(Error::InvalidState(format!("The job has {} already.", before.state)));
             }
@@ -216,12 +225,16 @@ impl Jobs<'_> {
     }
 
     async fn seen(&self, by: &Principal, id: JobId) -> Result<Job> {
+        let job = self.within(by, id).await?;
+        let own = job.created_by_type == by.actor.kind() && job.created_by_id == by.actor.id();
+        if own || by.permissions.has(permissions::JOBS_MANAGE) { Ok(job) } else { Err(Error::NotFound(JOB)) }
+    }
+
+    /// A job of the principal's organization, whoever began it.
+    async fn within(&self, by: &Principal, id: JobId) -> Result<Job> {
         let job = self.crm.repo::<Job>().get(by.scope(), id).await?;
         // The store gives an installation's record to whoever knows its id.
-        let own = |job: &Job| job.created_by_type == by.actor.kind() && job.created_by_id == by.actor.id();
-        job.filter(|job| job.meta.organization_id == by.organization)
-            .filter(|job| by.permissions.has(permissions::JOBS_MANAGE) || own(job))
-            .ok_or(Error::NotFound(JOB))
+        job.filter(|job| job.meta.organization_id == by.organization).ok_or(Error::NotFound(JOB))
     }
 }
 

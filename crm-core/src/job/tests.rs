@@ -98,6 +98,10 @@ struct World {
 }
 
 async fn world() -> World {
+    world_with(2).await
+}
+
+async fn world_with(workers: usize) -> World {
     let store = Arc::new(MemoryStore::new());
     store.migrate(crate::crm::collections(), &|_, _, _| {}).await.expect("the collections are sound");
     let clock = Arc::new(ManualClock::new(Timestamp::from_milliseconds(1_767_225_600_000).expect("an instant")));
@@ -113,6 +117,7 @@ async fn world() -> World {
     let crm = Crm::builder(store)
         .clock(Arc::clone(&clock))
         .random(SeededRandom::new(7))
+        .job_workers(workers)
         .job_handler(double("fails"))
         .job_handler(double("waits"))
         .job_handler(double("panics"))
@@ -144,6 +149,10 @@ impl World {
 
     async fn job(&self, id: JobId) -> Job {
         self.crm.jobs().get(&self.by, id).await.expect("the job")
+    }
+
+    async fn ended(&self) -> u64 {
+        self.crm.repo::<Job>().count(Scope::Installation, &Job::finished_at.exists()).await.expect("counted")
     }
 
     async fn teams(&self) -> u64 {
@@ -281,6 +290,32 @@ async fn a_job_is_cancelled_before_it_runs_and_while_it_runs() {
     }
     let refused = world.crm.jobs().cancel(&world.by, done.id).await;
     assert!(matches!(refused, Err(Error::InvalidState(_))), "{refused:?}");
+    run.abort();
+}
+
+#[tokio::test]
+async fn no_organization_holds_every_place() {
+    let mut world = world_with(2).await;
+    let another = || Principal::system(OrganizationId(world.crm.new_id::<JobId>().0));
+    let (others, late) = (another(), another());
+    let mut own = Vec::new();
+    for _ in 0..4 {
+        own.push(world.enqueue(&world.by, "waits").await.id);
+        world.clock.advance(Duration::from_millis(1));
+    }
+    let run = tokio::spawn(runner::run(world.crm.clone(), std::future::pending()));
+    let begun = [world.began.recv().await, world.began.recv().await];
+    assert_eq!(begun, [Some(own[0]), Some(own[1])]);
+    let first = world.enqueue(&others, "waits").await;
+    assert_eq!(world.began.recv().await, Some(first.id), "there is a place for another organization");
+    let second = world.enqueue(&late, "waits").await;
+    // Whichever of the three ends, the place goes to whom nothing runs for.
+    world.goes_on.notify_one();
+    assert_eq!(world.began.recv().await, Some(second.id));
+    while world.ended().await < 6 {
+        world.goes_on.notify_waiters();
+        tokio::task::yield_now().await;
+    }
     run.abort();
 }
 
