@@ -158,6 +158,21 @@ impl Idempotency<'_> {
         })
     }
 
+    /// Holds the claim for `hold` more, from now on. An attempt that lost it changes nothing.
+    ///
+    /// # Errors
+    /// Those of the store: then the claim ends when it would have.
+    pub async fn hold_on(&self, by: &Principal, claim: Claim, hold: Duration) -> Result<()> {
+        let now = self.crm.now();
+        let renew = Change::UpdateWhere {
+            collection: ClaimRecord::COLLECTION,
+            filter: claim.held().and(ClaimRecord::state.equals(ClaimState::Answered).negated()),
+            assignments: vec![ClaimRecord::held_until.set(now.plus(hold)), UPDATED_AT.set(now)],
+        };
+        self.crm.store().commit(by.scope(), vec![renew]).await?;
+        Ok(())
+    }
+
     /// Keeps the answer of an attempt, if it still holds the claim.
     ///
     /// # Errors

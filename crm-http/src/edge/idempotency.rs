@@ -24,7 +24,7 @@ use crm_core::{
     error::FieldErrors,
     idempotency::{Answer, Begun, Claim, IdempotencyKey, KeyedRequest},
 };
-use futures::FutureExt as _;
+use futures::{FutureExt as _, StreamExt as _};
 use tower::Service;
 use tracing::Instrument as _;
 
@@ -48,6 +48,8 @@ const KEPT_HEADERS: [HeaderName; 3] = [header::CONTENT_TYPE, header::ETAG, heade
 const LONGEST_ANSWER: usize = 1024 * 1024;
 /// A claim is held for so much longer than the request may take.
 const MARGIN: Duration = Duration::from_secs(30);
+/// So much of a form with a file is no file at most.
+const FORM_MARGIN: u64 = 1024 * 1024;
 /// What the body of every refusal ends with, before the id.
 const REQUEST_ID_MEMBER: &[u8] = b"\"request_id\":\"";
 
@@ -122,7 +124,7 @@ async fn begin(state: AppState, lookup: Lookup, request: Request, rfc_9457: bool
     let asked =
         KeyedRequest { key: &key, method: parts.method.as_str(), path: &path, fingerprint: fingerprint.as_deref() };
     let idempotency = state.crm().idempotency();
-    let hold = state.options().request_timeout.saturating_add(MARGIN);
+    let hold = hold(&state);
     let request_id: Box<str> = exchange.request_id().into();
     match idempotency.begin(&by, &asked, hold).await? {
         Begun::First(claim) => {
@@ -136,7 +138,8 @@ async fn begin(state: AppState, lookup: Lookup, request: Request, rfc_9457: bool
             Ok(Beginning::Answered(replayed(&answer, &request_id)))
         }
         Begun::Interrupted { claim, fingerprint, effect } => {
-            if let Err(problem) = same_body(&state, arriving, body, fingerprint.as_deref()).await {
+            let compared = same_body(&state, arriving, body, fingerprint.as_deref());
+            if let Err(problem) = held(&state, &by, claim, compared).await {
                 idempotency.release(&by, claim).await?;
                 return Err(problem);
             }
@@ -173,12 +176,40 @@ fn address(parts: &Parts) -> &str {
     path.strip_prefix(API).or_else(|| path.strip_prefix(ALIAS)).unwrap_or(path)
 }
 
+/// How long a claim is held that nothing is heard of.
+fn hold(state: &AppState) -> Duration {
+    state.options().request_timeout.saturating_add(MARGIN)
+}
+
+/// What comes of work, while the claim is held for as long as it takes: a large file may take hours to arrive.
+async fn held<T>(state: &AppState, by: &Principal, claim: Claim, work: impl Future<Output = T>) -> T {
+    let hold = hold(state);
+    let renewing = async {
+        loop {
+            tokio::time::sleep(hold / 3).await;
+            if let Err(error) = state.crm().idempotency().hold_on(by, claim, hold).await {
+                tracing::warn!(%error, "The claim of a request with a key could not be held on to.");
+            }
+        }
+    };
+    tokio::select! {
+        done = work => done,
+        never = renewing => never,
+    }
+}
+
 /// Goes on where a body that was not held in memory is the same as the first one. It is read and dropped.
 async fn same_body(state: &AppState, arriving: Option<Arriving>, body: Body, first: Option<&str>) -> Result<()> {
     let (Some(arriving), Some(first)) = (arriving, first) else { return Ok(()) };
+    let options = state.options();
     let mut stream = body.into_data_stream();
-    let drained = async { while let Some(Ok(_)) = futures::StreamExt::next(&mut stream).await {} };
-    tokio::time::timeout(state.options().request_timeout, drained).await.map_err(|_| Problem::slow_body())?;
+    let mut left = options.upload_limit.saturating_add(FORM_MARGIN);
+    loop {
+        let next = tokio::time::timeout(options.body_timeout, stream.next());
+        let Some(Ok(chunk)) = next.await.map_err(|_| Problem::slow_body())? else { break };
+        // The first was no longer than that.
+        left = left.checked_sub(chunk.len() as u64).ok_or_else(Problem::idempotency_mismatch)?;
+    }
     match arriving.fingerprint() {
         Some(second) if second == first => Ok(()),
         Some(_) => Err(Problem::idempotency_mismatch()),
@@ -195,7 +226,8 @@ impl Attempt {
     {
         let exchange = request.extensions().get::<Exchange>().cloned();
         let called = AssertUnwindSafe(async move { inner.call(request).await }).catch_unwind();
-        let response = match super::in_time(&self.state, exchange.as_ref(), called).await {
+        let called = super::in_time(&self.state, exchange.as_ref(), called);
+        let response = match held(&self.state, &self.by, self.claim, called).await {
             Ok(Ok(Ok(response))) => response,
             Ok(Err(panic)) => {
                 super::log_panic(panic.as_ref());

@@ -135,6 +135,25 @@ async fn whoever_lost_the_claim_commits_nothing() {
     assert_eq!(shop.customers().await, 1);
 }
 
+/// A file that takes long to arrive: nobody takes the claim over while it is held on to, and whoever lost it gets it back
+/// no more.
+#[tokio::test]
+async fn a_claim_is_held_on_to() {
+    let shop = Shop::open().await;
+    let slow = shop.first("k").await;
+    for _ in 0..5 {
+        shop.clock.advance(HOLD - Duration::from_secs(1));
+        shop.crm.idempotency().hold_on(&shop.by, slow, HOLD).await.expect("held");
+    }
+    assert!(matches!(shop.begin("k", "a").await, Begun::Running { .. }));
+    shop.clock.advance(HOLD);
+    let second = shop.first("k").await;
+    shop.crm.idempotency().hold_on(&shop.by, slow, HOLD * 5).await.expect("no fault");
+    shop.clock.advance(HOLD);
+    assert!(matches!(shop.begin("k", "a").await, Begun::First(_)), "the second held it for no longer");
+    assert!(matches!(shop.carry_out(second).await, Err(Error::Unavailable { .. })));
+}
+
 /// The process died between effect and answer: nothing is done again, and what was done is known.
 #[tokio::test]
 async fn an_effect_without_an_answer_is_not_made_again() {
