@@ -19,7 +19,7 @@ pub struct RouterOptions {
     pub principal_limit: Option<Policy>,
     /// The longest body of a request, in bytes.
     pub body_limit: usize,
-    /// The largest file that is taken, in bytes.
+    /// The largest file that is taken, with the fields beside it, in bytes (`IMPORT_MAX_BYTES`).
     pub upload_limit: u64,
     /// How long a body may take to arrive; of a file, each piece.
     pub body_timeout: Duration,

@@ -95,6 +95,8 @@ pub struct Settings {
     pub login_limit: Option<Policy>,
     /// The same from all addresses together.
     pub account_limit: Option<Policy>,
+    /// The largest file that is imported over HTTP, in bytes.
+    pub import_limit: u64,
     /// Threads that answer requests; 0 for as many as there are cores.
     pub workers: usize,
     /// How long requests in hand may take after a stop.
@@ -367,6 +369,7 @@ impl Reader<'_> {
             principal_limit: principal_limit.map(|limit| Policy::new("principal", limit, window)),
             account_limit: login_limits.pop(),
             login_limit: login_limits.pop(),
+            import_limit: self.read("IMPORT_MAX_BYTES", 1 << 30, parse::bytes),
             workers: self.read("MAX_WORKERS", 0, |text| {
                 let workers = text.parse().ok().filter(|workers| *workers <= 1024);
                 workers.ok_or_else(|| "must be a number of threads up to 1024, 0 for one a core".to_owned())

@@ -138,6 +138,7 @@ pub(super) fn options(settings: &Settings, stopping: CancellationToken) -> Route
         health_timeout: settings.health_timeout,
         base_url: settings.base_url.clone(),
         stopping,
+        upload_limit: settings.import_limit,
         ..RouterOptions::default()
     }
 }

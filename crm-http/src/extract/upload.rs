@@ -18,6 +18,8 @@ use crate::{
 
 /// The longest text field beside a file, in bytes.
 const TEXT_LIMIT: usize = 1024 * 1024;
+/// The most fields of a form.
+const MOST_FIELDS: usize = 64;
 /// A file that is refused is read on and dropped up to so much, so that the client gets to read the answer.
 const DRAINED: u64 = 16 * 1024 * 1024;
 /// For at most so long.
@@ -32,6 +34,7 @@ pub(crate) struct FileUpload {
     patience: Duration,
     limit: u64,
     received: u64,
+    fields: usize,
 }
 
 enum Source {
@@ -94,13 +97,20 @@ impl FileUpload {
                 return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UNSUPPORTED_MEDIA_TYPE", message));
             }
         };
-        Ok(Self { source, exchange, patience: options.body_timeout, limit: options.upload_limit, received: 0 })
+        Ok(Self {
+            source,
+            exchange,
+            patience: options.body_timeout,
+            limit: options.upload_limit,
+            received: 0,
+            fields: 0,
+        })
     }
 
     /// The next part; nothing after the last.
     ///
     /// # Errors
-    /// 400 where the form is broken, 408 where it does not go on.
+    /// 400 where the form is broken or has too many fields, 408 where it does not go on, 413 where it is too large.
     pub(crate) async fn next(&mut self) -> Result<Option<FilePart<'_>>> {
         match &mut self.source {
             Source::Alone(stream) => Ok(stream.take().map(|stream| {
@@ -119,6 +129,11 @@ impl FileUpload {
                 else {
                     return Ok(None);
                 };
+                self.fields += 1;
+                if self.fields > MOST_FIELDS {
+                    let message = format!("has more than {MOST_FIELDS} fields");
+                    return Err(FieldErrors::one("body", "TOO_MANY", message).into());
+                }
                 let name = field.name().unwrap_or_default().to_owned();
                 if name == "file" {
                     let file_name = field.file_name().map(str::to_owned);
@@ -139,6 +154,7 @@ impl FileUpload {
                     if text.len() + chunk.len() > TEXT_LIMIT {
                         return Err(Problem::too_large(TEXT_LIMIT));
                     }
+                    count(&mut self.received, chunk.len(), self.limit)?;
                     text.extend_from_slice(&chunk);
                 }
                 match String::from_utf8(text) {
@@ -193,13 +209,29 @@ impl FileBody<'_> {
         };
         let Some(chunk) = chunk else { return Ok(None) };
         self.exchange.note_progress();
-        *self.received += chunk.len() as u64;
-        if *self.received > self.limit {
-            let message = format!("The file is larger than {} MB.", self.limit / (1024 * 1024));
-            return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "PAYLOAD_TOO_LARGE", message));
-        }
+        count(self.received, chunk.len(), self.limit)?;
         Ok(Some(chunk))
     }
+}
+
+/// Counts what arrives.
+///
+/// # Errors
+/// 413 beyond the limit.
+fn count(received: &mut u64, length: usize, limit: u64) -> Result<()> {
+    *received += length as u64;
+    if *received <= limit {
+        return Ok(());
+    }
+    let message = format!("The file is larger than {}, which IMPORT_MAX_BYTES says.", readable(limit));
+    Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "PAYLOAD_TOO_LARGE", message))
+}
+
+/// A number of bytes for people, in the largest unit that says it exactly.
+fn readable(bytes: u64) -> String {
+    let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    let unit = units.into_iter().find(|(size, _)| bytes >= *size && bytes.is_multiple_of(*size));
+    unit.map_or_else(|| format!("{bytes} bytes"), |(size, name)| format!("{} {name}", bytes / size))
 }
 
 fn broken(error: &axum::extract::multipart::MultipartError) -> Problem {
@@ -210,4 +242,17 @@ fn broken(error: &axum::extract::multipart::MultipartError) -> Problem {
 fn essence(headers: &HeaderMap) -> String {
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_readable() {
+        for (bytes, text) in [(1 << 30, "1 GiB"), (1536 << 20, "1536 MiB"), (2048, "2 KiB"), (100_000, "100000 bytes")]
+        {
+            assert_eq!(readable(bytes), text);
+        }
+    }
 }

@@ -89,6 +89,11 @@ pub const SETTINGS: &[Setting] = &[
         "10/15min,100/h",
         "Attempts to sign in to one account from one address, and from everywhere; off lifts both, not in production.",
     ),
+    now(
+        "IMPORT_MAX_BYTES",
+        "1GiB",
+        "The largest file that is imported over HTTP, such as 500MB; a bare number is bytes.",
+    ),
     now("MAX_WORKERS", "0", "Threads that answer requests; 0 for as many as there are cores."),
     now("SHUTDOWN_TIMEOUT", "30000", "How long requests in hand may take after a stop; a bare number is milliseconds."),
     now(

@@ -31,6 +31,27 @@ fn unit(name: &str) -> Option<Duration> {
     }))
 }
 
+/// A size such as `500MB` or `1GiB`, or a bare number of bytes: 1 KB to 1 TiB.
+pub(crate) fn bytes(text: &str) -> Result<u64, String> {
+    const WRONG: &str = "must be a size between 1KB and 1TiB, such as 500MB, 1GiB or a number of bytes";
+    let text = text.trim();
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at_checked(digits).ok_or(WRONG)?;
+    let unit: u64 = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "kb" => 1000,
+        "kib" => 1 << 10,
+        "mb" => 1_000_000,
+        "mib" => 1 << 20,
+        "gb" => 1_000_000_000,
+        "gib" => 1 << 30,
+        "tib" => 1 << 40,
+        _ => return Err(WRONG.to_owned()),
+    };
+    let bytes = number.parse().ok().and_then(|number: u64| number.checked_mul(unit));
+    bytes.filter(|bytes| (1000..=1 << 40).contains(bytes)).ok_or_else(|| WRONG.to_owned())
+}
+
 /// Limits such as `100/min,1000/h`; none for `off`. Each gets the next of `names`.
 pub(crate) fn policies(text: &str, names: &[&'static str]) -> Result<Vec<Policy>, String> {
     let text = text.trim();
@@ -143,6 +164,27 @@ mod tests {
     }
 
     #[test]
+    fn sizes_have_units() {
+        for (text, expected) in [
+            ("1073741824", Some(1 << 30)),
+            ("1GiB", Some(1 << 30)),
+            ("500 mb", Some(500_000_000)),
+            ("1TiB", Some(1 << 40)),
+            ("1000", Some(1000)),
+            ("0", None),
+            ("999", None),
+            ("2TiB", None),
+            ("", None),
+            ("-1", None),
+            ("GB", None),
+            ("1.5GB", None),
+            ("99999999999999999999", None),
+        ] {
+            assert_eq!(bytes(text).ok(), expected, "{text}");
+        }
+    }
+
+    #[test]
     fn limits_have_periods() {
         let read = policies("100/min, 1000/h", &["minute", "hour"]).unwrap();
         assert_eq!(
@@ -191,6 +233,7 @@ mod tests {
         #[test]
         fn arbitrary_text_never_panics(text: String) {
             let _ = base_url(&text);
+            let _ = bytes(&text);
             let _ = networks(&text);
             let _ = sqlite_path(&text);
             let _ = duration(&text, Duration::from_millis(1));
