@@ -12,9 +12,11 @@ mod error_file;
 mod field;
 mod lookup;
 mod mapping;
+mod meaning;
 mod options;
 mod outcome;
 mod plan;
+mod quota;
 mod record;
 mod revert;
 mod row;
@@ -24,6 +26,9 @@ mod service;
 mod settings;
 mod undo;
 mod upload;
+
+#[cfg(test)]
+mod tests;
 
 pub(crate) use self::{cleaning::remove_old, revert::RevertHandler, run::ImportHandler};
 pub use self::{

@@ -135,7 +135,7 @@ async fn import(crm: &Crm, options: &Options, read: ImportOptions) -> Result<(),
         let found = crm.imports().unfinished(&by, &options.file_name()).await?;
         found.ok_or_else(|| format!("no import of {} was interrupted", options.file.display()))?
     } else {
-        let upload = crm.imports().begin(&by, &read)?;
+        let upload = crm.imports().begin(&by, &read).await?;
         let view = send(upload, &options.file, read).await?;
         describe(&view)?;
         view
@@ -256,7 +256,7 @@ async fn conclude(crm: &Crm, by: &Principal, view: &ImportView, options: &Option
     let mut errors = None;
     if import.failed > 0 {
         let mut name = options.file.file_name().filter(|name| *name != "-").unwrap_or("import".as_ref()).to_owned();
-        name.push(".errors.csv");
+        name.push(if import.format == "ndjson" { ".errors.ndjson" } else { ".errors.csv" });
         let path = options.file.with_file_name(name);
         let mut out = BufWriter::new(File::create(&path).map_err(|error| format!("{}: {error}", path.display()))?);
         let mut pieces = std::pin::pin!(crm.imports().errors(by, import.id).await?.pieces());

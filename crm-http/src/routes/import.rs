@@ -183,7 +183,7 @@ async fn receive(
                 if !errors.is_empty() {
                     break;
                 }
-                let mut taken = imports.begin(by, &options)?;
+                let mut taken = imports.begin(by, &options).await?;
                 loop {
                     match body.next().await {
                         Ok(Some(bytes)) => taken.push(&bytes).await?,
@@ -205,7 +205,7 @@ async fn receive(
 }
 
 async fn abandoned(file: Option<Upload>, problem: Problem) -> Problem {
-    if let Some(file) = file {
+    if let Some(mut file) = file {
         file.abandon().await;
     }
     problem
@@ -263,12 +263,16 @@ async fn get(
 
 /// Download the refused rows
 ///
-/// CSV with the columns `line`, `field`, `code` and `message` before those of the file, and one line for each row that was
-/// refused. Mended, it can be imported as it is. Cells that a spreadsheet would take for formulas are defused; an import
-/// takes that back. While the import runs it has what was refused so far.
+/// One line for each row that was refused, in the format of the file. CSV has the columns `line`, `field`, `code` and
+/// `message` before those of the file; cells that a spreadsheet would take for formulas are defused, and an import takes
+/// that back. NDJSON has the member `_import_error` before those of the object, with `line` and `errors`. Mended, either
+/// can be imported as it is. While the import runs it has what was refused so far.
 #[utoipa::path(
     get, path = "/customers/import/{id}/errors", tag = "Imports", params(("id" = CustomerImportId, Path)),
-    responses((status = 200, description = "The rows and the reasons.", body = String, content_type = "text/csv")),
+    responses((status = 200, description = "The rows and the reasons.", content(
+        (String = "text/csv", example = "line,field,code,message,name,email\r\n3,email,INVALID_FORMAT,is no e-mail address,Bob,bob@\r\n"),
+        (String = "application/x-ndjson"),
+    ))),
     extensions(("x-permission" = json!("customers:import")))
 )]
 async fn errors(
@@ -280,12 +284,13 @@ async fn errors(
     pairs.only(&[])?;
     let file = crm.imports().errors(&by, id).await?;
     let disposition = format!("attachment; filename=\"{}\"", file.name());
+    let content_type = HeaderValue::from_static(file.content_type());
     let pieces = file.pieces().inspect_err(|error| {
         tracing::error!(error = error as &dyn std::error::Error, "An error file broke off.");
     });
     let mut response = ResponseBody::from_stream(pieces).into_response();
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/csv; charset=utf-8; header=present"));
+    headers.insert(header::CONTENT_TYPE, content_type);
     if let Ok(disposition) = HeaderValue::try_from(disposition) {
         headers.insert(header::CONTENT_DISPOSITION, disposition);
     }

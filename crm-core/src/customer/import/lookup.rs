@@ -14,7 +14,7 @@ use crate::{
     account::User,
     contact::Email,
     crm::Crm,
-    customer::CustomerGroup,
+    customer::{CustomerGroup, MAX_GROUPS},
     error::{FieldErrors, Result},
     import_file::{Content, split_list},
     record::Record,
@@ -45,8 +45,11 @@ impl Names {
             let Given::Text(text) = given else { return };
             match field.kind {
                 Kind::Groups => {
-                    let names = split_list(text).into_iter().filter(|name| !is_id(name));
-                    self.groups.extend(names.map(|name| fold(&name)));
+                    let names = split_list(text);
+                    // A cell with more is refused, whatever they are.
+                    if names.len() <= MAX_GROUPS {
+                        self.groups.extend(names.iter().filter(|name| !is_id(name)).map(|name| fold(name)));
+                    }
                 }
                 Kind::Owner if !is_id(text) => {
                     self.owners.extend(Email::parse(text).ok().map(|email| email.as_str().to_owned()));

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::{
+    error_file::front_columns,
     field::{self, Field, Kind},
     record::{ColumnFields, ImportMode},
 };
@@ -19,7 +20,8 @@ pub(super) struct Said<'a> {
     pub(super) strict: bool,
 }
 
-/// The field of each column, empty for one that is ignored.
+/// The field of each column, empty for one that is ignored. The columns that an error file has in front are, and do not
+/// count: what is said of the file that was refused holds for the file of its refused rows.
 ///
 /// # Errors
 /// Every column and field that is not there, and every field that two columns go into.
@@ -28,6 +30,7 @@ pub(super) fn resolve(
     said: Option<&Said<'_>>,
     fields: &[Field],
 ) -> Result<Vec<String>, FieldErrors> {
+    let (front, columns) = columns.split_at_checked(front_columns(columns)).unwrap_or((&[], columns));
     let mut errors = FieldErrors::new();
     let mut chosen: Vec<Option<Option<Field>>> = vec![None; columns.len()];
     if let Some(said) = said {
@@ -70,7 +73,8 @@ pub(super) fn resolve(
         }
     }
     let names = chosen.iter().map(|field| field.iter().flatten().next().map(|field| field.name.clone()));
-    let names = names.map(Option::unwrap_or_default).collect();
+    let ignored = front.iter().map(|_| String::new());
+    let names = ignored.chain(names.map(Option::unwrap_or_default)).collect();
     errors.or(names)
 }
 
@@ -202,6 +206,19 @@ mod tests {
         let given = said(&[("notes", Some("name")), ("#1", None), ("Tags", Some("add_tags"))]);
         let given = Said { columns: &given, strict: true };
         assert_eq!(resolve(&names, Some(&given), &fields).unwrap(), ["", "email", "name", "consent.sms", "add_tags"]);
+    }
+
+    #[test]
+    fn what_an_error_file_has_in_front_does_not_count() {
+        let fields = field::all(&FieldSet::empty(AppliesTo::Customer));
+        let names = columns(&["line", "field", "code", "message", "code", "Mail"]);
+        let given = said(&[("code", Some("name")), ("#2", Some("email"))]);
+        let given = Said { columns: &given, strict: true };
+        assert_eq!(resolve(&names, Some(&given), &fields).unwrap(), ["", "", "", "", "name", "email"]);
+        let own = columns(&["line", "field", "code", "Message", "name"]);
+        let given = said(&[("message", Some("user_id"))]);
+        let given = Said { columns: &given, strict: true };
+        assert_eq!(resolve(&own, Some(&given), &fields).unwrap(), ["", "", "", "user_id", "name"]);
     }
 
     #[test]

@@ -17,6 +17,11 @@ use crate::{
     store::Json,
 };
 
+/// At most so many errors of a row are kept.
+const MOST_ERRORS: usize = 20;
+/// The longest that is kept of a message and of a field's name, in characters.
+const LONGEST_MESSAGE: usize = 300;
+
 /// One row of a part, as it is asked of the store.
 #[derive(Clone, Debug)]
 pub(super) struct RowText {
@@ -85,6 +90,13 @@ impl Counts {
     }
 }
 
+impl RowError {
+    fn shortened(&self) -> Self {
+        let short = |text: &str| text.chars().take(LONGEST_MESSAGE).collect();
+        Self { field: short(&self.field), code: self.code.clone(), message: short(&self.message) }
+    }
+}
+
 impl PartOutcome {
     /// Of the answers to the rows. What the rows of earlier parts took counts where nothing is written (`seen`).
     pub(super) fn of(
@@ -144,7 +156,8 @@ impl PartOutcome {
             return;
         }
         self.counts.failed += 1;
-        self.refused.push(RefusedRow { line: row.line, errors: errors.to_vec(), text: row.text.clone() });
+        let errors = errors.iter().take(MOST_ERRORS).map(RowError::shortened).collect();
+        self.refused.push(RefusedRow { line: row.line, errors, text: row.text.clone() });
     }
 
     /// The refused rows, as they are kept.
@@ -208,4 +221,20 @@ fn of_fields(errors: &FieldErrors) -> Vec<RowError> {
             message: error.message.clone(),
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_of_a_refused_row_is_bounded() {
+        let error = RowError { field: "é".repeat(1000), code: "INVALID".to_owned(), message: "é".repeat(1000) };
+        let row = RowText { line: 2, text: "a".to_owned() };
+        let mut outcome = PartOutcome::default();
+        outcome.refuse_or_skip(&row, false, &vec![error; 500]);
+        let errors = &outcome.refused[0].errors;
+        assert_eq!(errors.len(), 20);
+        assert!(errors.iter().all(|error| error.message.chars().count() == 300 && error.field.chars().count() == 300));
+    }
 }

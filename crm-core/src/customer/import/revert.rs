@@ -155,7 +155,11 @@ impl Run<'_> {
             }
         }
         for changed in &undo.updated {
-            let Some(customer) = live(&changed.id) else { continue };
+            let Some(customer) = live(&changed.id) else {
+                let reason = if stored.contains_key(&changed.id) { "is in the bin" } else { "is gone" };
+                kept.push(Kept { id: changed.id, fields: Vec::new(), reason: reason.to_owned() });
+                continue;
+            };
             let restored = changed.take_back(customer);
             if !restored.kept.is_empty() {
                 let reason = "was changed since".to_owned();
@@ -171,6 +175,15 @@ impl Run<'_> {
             ..ChunkOptions::default()
         };
         let (mut drafts, answers, holders, context) = crm.customers().decide_all(by, &asks, &options).await?;
+        for draft in &drafts {
+            // What is taken back was told from what was read first: written over, a change in between would be lost.
+            let read = draft.before.as_ref().and_then(|before| Some((before, stored.get(&before.id)?)));
+            if let Some((before, first)) = read
+                && before.meta.version != first.meta.version
+            {
+                return Err(Error::VersionConflict { found: before.meta.version }.into());
+            }
+        }
         let mut operation = Operation::new(crm, by);
         crm.customers().put_down(by, &mut operation, &mut drafts, &holders, &context, &options);
         let (mut deleted, mut restored) = (Vec::new(), Vec::new());

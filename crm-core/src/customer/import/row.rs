@@ -9,7 +9,7 @@ use super::{
     plan::Plan,
 };
 use crate::{
-    customer::CustomerInput,
+    customer::{CustomerInput, MAX_GROUPS},
     error::FieldErrors,
     field::CustomFieldType,
     id::CustomerId,
@@ -165,9 +165,14 @@ impl Row<'_> {
                 return Ok(());
             }
             Kind::Groups => {
+                let names = split_list(text);
+                if names.len() > MAX_GROUPS {
+                    let message = format!("must have at most {MAX_GROUPS} elements, not {}", names.len());
+                    return Err(FieldErrors::one("", "TOO_MANY", message));
+                }
                 let mut ids = Vec::new();
                 let mut errors = FieldErrors::new();
-                for name in split_list(text) {
+                for name in names {
                     match self.lookup.group(&name) {
                         Some(id) => ids.push(id),
                         None => {

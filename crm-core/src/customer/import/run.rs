@@ -84,6 +84,14 @@ impl JobHandler for ImportHandler {
                 UPDATED_AT.set(now),
             ],
         });
+        // With the end, not before: a run that dies just short of it is made again, a dry run from its first row.
+        operation.change(Change::UpdateWhere {
+            collection: ImportPart::COLLECTION,
+            filter: ImportPart::import_id
+                .equals(CustomerImportId(id))
+                .and(ImportPart::text.equals(String::new()).negated()),
+            assignments: vec![ImportPart::text.set(String::new())],
+        });
     }
 }
 
@@ -117,9 +125,6 @@ impl Run<'_> {
                 }
                 return Err(failure);
             }
-        }
-        if self.import.dry_run {
-            self.forget_texts().await?;
         }
         let import = &self.import;
         Ok(JobOutcome::Done(json!({
@@ -293,16 +298,6 @@ impl Run<'_> {
             operation.emit_named("customers.imported", CustomerImport::COLLECTION.name, after.id.0, version, &told);
         }
         Ok(())
-    }
-
-    async fn forget_texts(&self) -> Result<(), JobFailure> {
-        let mut operation = Operation::new(self.context.crm(), self.context.by());
-        operation.change(Change::UpdateWhere {
-            collection: ImportPart::COLLECTION,
-            filter: ImportPart::import_id.equals(self.import.id),
-            assignments: vec![ImportPart::text.set(String::new())],
-        });
-        self.context.checkpoint(operation).await.map(|_| ())
     }
 
     fn amend(&self, assignments: Vec<Assignment>) -> Change {

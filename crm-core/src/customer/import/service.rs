@@ -8,6 +8,7 @@ use super::{
     field,
     mapping::{self, Said},
     options::ImportOptions,
+    quota,
     record::{
         ColumnFields, CustomerImport, CustomerImportId, ImportMapping, ImportMappingId, ImportMode, ImportState,
         ImportView, NewImportMapping,
@@ -139,9 +140,11 @@ impl Imports<'_> {
     /// that is to be found out.
     ///
     /// # Errors
-    /// [`Error::Forbidden`] without `customers:import`.
-    pub fn begin(&self, by: &Principal, options: &ImportOptions) -> Result<Upload> {
+    /// [`Error::Forbidden`] without `customers:import` and `customers:write`; [`Error::InvalidState`] where 20 imports of
+    /// the organization have not ended yet; those of the store.
+    pub async fn begin(&self, by: &Principal, options: &ImportOptions) -> Result<Upload> {
         self.admit(by)?;
+        quota::check(self.crm, by, false).await?;
         Ok(Upload::new(self.crm, by, options))
     }
 
@@ -208,7 +211,7 @@ impl Imports<'_> {
         let Some(job) = import.revert_job_id.or(import.job_id) else {
             return Err(Error::InvalidState("The file of the import is still being sent.".to_owned()));
         };
-        self.crm.jobs().cancel(by, job).await?;
+        self.crm.jobs().cancel_seen(by, job).await?;
         self.get(by, id).await
     }
 

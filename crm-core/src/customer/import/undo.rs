@@ -1,13 +1,15 @@
 //! What is kept of a part so that it can be taken back: whom it made, and what it changed of whom, field by field.
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value as JsonValue, json};
+use serde_json::{Value as JsonValue, json, value::RawValue};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
+use super::meaning::{meaning, same};
 use crate::{
     customer::Customer,
     id::CustomerId,
+    input::Members,
     record::Record as _,
     store::{FieldKind, Json, Row, Value, head},
 };
@@ -27,8 +29,21 @@ pub(super) struct Undo {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(super) struct Changed {
     pub(super) id: CustomerId,
-    /// The name of each field that changed, what it was, and what it became.
-    pub(super) fields: Vec<(String, JsonValue, JsonValue)>,
+    /// The fields that changed; of fields with members, the members.
+    pub(super) fields: Vec<FieldChange>,
+}
+
+/// What became of a field. The values are JSON as text, because a store may round the numbers of JSON.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(super) struct FieldChange {
+    /// `name`, or `metadata.<member>`.
+    name: String,
+    /// What it was; nothing where there was no such member.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    was: Option<String>,
+    /// What it became.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    became: Option<String>,
 }
 
 /// What a customer comes to when a change is taken back.
@@ -45,7 +60,7 @@ pub(super) struct Restored {
 pub(super) fn fingerprint(customer: &Customer) -> String {
     let mut hasher = Sha256::new();
     for value in customer.to_row().0.iter().skip(head::UPDATED_AT + 1) {
-        hasher.update(to_json(value).to_string());
+        hasher.update(meaning(&to_text(value)));
         hasher.update([0]);
     }
     hasher.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
@@ -61,29 +76,56 @@ impl Undo {
         let (old, new) = (before.to_row(), after.to_row());
         let mut fields = Vec::new();
         let pairs = old.0.iter().zip(&new.0).enumerate().skip(head::UPDATED_AT + 1);
-        for (position, (old, new)) in pairs.filter(|(_, (old, new))| old != new) {
+        for (position, (old, new)) in pairs {
             let Some(field) = Customer::COLLECTION.fields.get(position) else { continue };
-            match (old, new) {
+            let (was, became) = match (old, new) {
+                // Two that a comparison of doubles takes for one differ here.
+                (Value::Json(old), Value::Json(new)) => (old.as_str().to_owned(), new.as_str().to_owned()),
+                _ if old == new => continue,
+                _ => (to_text(old), to_text(new)),
+            };
+            if was == became {
+                continue;
+            }
+            match (members(&was), members(&became)) {
                 // Members are taken back one by one.
-                (Value::Json(old), Value::Json(new)) => members(field.name, old, new, &mut fields),
-                _ => fields.push((field.name.to_owned(), to_json(old), to_json(new))),
+                (Some(old), Some(new)) if field.kind == FieldKind::Json => changed(field.name, &old, &new, &mut fields),
+                _ => fields.push(FieldChange { name: field.name.to_owned(), was: Some(was), became: Some(became) }),
             }
         }
         self.updated.push(Changed { id: after.id, fields });
     }
 }
 
-fn members(field: &str, old: &Json, new: &Json, fields: &mut Vec<(String, JsonValue, JsonValue)>) {
-    let (old, new) = (old.to_value(), new.to_value());
-    let (Some(old), Some(new)) = (old.as_object(), new.as_object()) else { return };
-    let mut keys: Vec<&String> = old.keys().chain(new.keys()).collect();
+type MemberTexts<'a> = Vec<(std::borrow::Cow<'a, str>, &'a RawValue)>;
+
+/// The members of an object, in their order.
+fn members(json: &str) -> Option<MemberTexts<'_>> {
+    serde_json::from_str::<Members<'_>>(json).ok().map(Members::into_rest)
+}
+
+fn text_of<'a>(members: &MemberTexts<'a>, key: &str) -> Option<&'a str> {
+    members.iter().find(|(name, _)| name == key).map(|(_, json)| json.get())
+}
+
+/// Whether both are there and say the same, or neither is there.
+fn agree(one: Option<&str>, other: Option<&str>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => same(one, other),
+        (None, None) => true,
+        _ => false,
+    }
+}
+
+fn changed(field: &str, old: &MemberTexts<'_>, new: &MemberTexts<'_>, fields: &mut Vec<FieldChange>) {
+    let mut keys: Vec<&str> = old.iter().chain(new).map(|(key, _)| key.as_ref()).collect();
     keys.sort_unstable();
     keys.dedup();
     for key in keys {
-        let (old, new) = (old.get(key), new.get(key));
-        if old != new {
-            let or_null = |value: Option<&JsonValue>| value.cloned().unwrap_or(JsonValue::Null);
-            fields.push((format!("{field}.{key}"), or_null(old), or_null(new)));
+        let (was, became) = (text_of(old, key), text_of(new, key));
+        if !agree(was, became) {
+            let owned = |text: Option<&str>| text.map(str::to_owned);
+            fields.push(FieldChange { name: format!("{field}.{key}"), was: owned(was), became: owned(became) });
         }
     }
 }
@@ -94,17 +136,17 @@ impl Changed {
         let mut row = now.to_row();
         let mut kept = Vec::new();
         let mut differs = false;
-        for (name, old, new) in &self.fields {
+        for FieldChange { name, was, became } in &self.fields {
             let (field, key) = name.split_once('.').map_or((name.as_str(), None), |(field, key)| (field, Some(key)));
             let Some(position) = Customer::COLLECTION.position(field) else { continue };
             let (Some(slot), Some(declared)) = (row.0.get_mut(position), Customer::COLLECTION.fields.get(position))
             else {
                 continue;
             };
-            let put = match key {
-                Some(key) => put_member(slot, key, old, new),
-                None if to_json(slot) == *new => of_json(declared.kind, old).map(|value| *slot = value).is_some(),
-                None => to_json(slot) == *old,
+            let put = match (key, was) {
+                (Some(key), _) => put_member(slot, key, was.as_deref(), became.as_deref()),
+                (None, Some(was)) => put_field(slot, declared.kind, was, became.as_deref().unwrap_or("null")),
+                (None, None) => false,
             };
             if put {
                 differs = true;
@@ -116,30 +158,67 @@ impl Changed {
             Ok(customer) => Restored { customer, kept, differs },
             // It was stored by another version: left as it is.
             Err(_) => {
-                let kept = self.fields.iter().map(|(name, ..)| name.clone()).collect();
+                let kept = self.fields.iter().map(|change| change.name.clone()).collect();
                 Restored { customer: now.clone(), kept, differs: false }
             }
         }
     }
 }
 
-fn put_member(slot: &mut Value, key: &str, old: &JsonValue, new: &JsonValue) -> bool {
+/// Puts a field back, unless somebody changed it since.
+fn put_field(slot: &mut Value, kind: FieldKind, was: &str, became: &str) -> bool {
+    let now = to_text(slot);
+    if !same(&now, became) {
+        return same(&now, was);
+    }
+    match of_text(kind, was) {
+        Some(value) => {
+            *slot = value;
+            true
+        }
+        None => false,
+    }
+}
+
+/// Puts a member back, unless somebody changed it since. The others stay as they are written.
+fn put_member(slot: &mut Value, key: &str, was: Option<&str>, became: Option<&str>) -> bool {
     let Value::Json(json) = slot else { return false };
-    let JsonValue::Object(mut members) = json.to_value() else { return false };
-    let current = members.get(key).cloned().unwrap_or(JsonValue::Null);
-    if current == *old {
+    let Some(members) = members(json.as_str()) else { return false };
+    let now = text_of(&members, key);
+    if agree(now, was) {
         return true;
     }
-    if current != *new {
+    if !agree(now, became) {
         return false;
     }
-    if old.is_null() {
-        members.remove(key);
-    } else {
-        members.insert(key.to_owned(), old.clone());
+    let mut parts: Vec<(&str, &str)> = Vec::with_capacity(members.len() + 1);
+    for (name, json) in &members {
+        let text = if name == key { was } else { Some(json.get()) };
+        parts.extend(text.map(|text| (name.as_ref(), text)));
     }
-    *slot = Value::Json(Json::from_value(&JsonValue::Object(members)));
+    if now.is_none() {
+        parts.extend(was.map(|was| (key, was)));
+    }
+    // A name can always be written as JSON.
+    let quoted = |name: &str| serde_json::to_string(name).unwrap_or_default();
+    let parts: Vec<String> = parts.into_iter().map(|(name, json)| format!("{}:{json}", quoted(name))).collect();
+    *slot = Value::Json(Json::from_trusted(format!("{{{}}}", parts.join(","))));
     true
+}
+
+/// A stored value as JSON text; of what is JSON already, the text as it is.
+fn to_text(value: &Value) -> String {
+    match value {
+        Value::Json(json) => json.as_str().to_owned(),
+        other => to_json(other).to_string(),
+    }
+}
+
+fn of_text(kind: FieldKind, text: &str) -> Option<Value> {
+    if kind == FieldKind::Json {
+        return Some(Value::Json(Json::from_trusted(text)));
+    }
+    of_json(kind, &serde_json::from_str(text).ok()?)
 }
 
 /// A stored value as JSON. Amounts are texts, so that no double comes between.
@@ -191,6 +270,10 @@ mod tests {
         Customer::blank(CustomerId(id), Line::parse("Ann").unwrap(), Meta::new(OrganizationId(id), now))
     }
 
+    fn values(json: &str) -> crate::field::CustomValues {
+        Json::from_trusted(json).into()
+    }
+
     #[test]
     fn a_change_is_taken_back_field_by_field() {
         let before = Customer {
@@ -224,6 +307,31 @@ mod tests {
             ("Cat", &["old".to_owned()][..])
         );
         assert_eq!(restored.customer.metadata.to_value(), json!({"a": 1, "b": 2, "c": 4}));
+    }
+
+    #[test]
+    fn members_come_back_to_the_last_digit() {
+        let written = r#"{"debt":99999999999999.9999,"gone":null,"other":1.50,"stays":12345678901234.5678}"#;
+        let before = Customer { custom: values(written), ..customer() };
+        let imported = r#"{"debt":99999999999999.9998,"new":1,"other":1.5,"stays":12345678901234.5678}"#;
+        let after = Customer { custom: values(imported), ..before.clone() };
+        let mut undo = Undo::default();
+        undo.add(Some(&before), &after);
+        let undo: Undo = serde_json::from_str(&serde_json::to_string(&undo).unwrap()).unwrap();
+        let names: Vec<&str> = undo.updated[0].fields.iter().map(|change| change.name.as_str()).collect();
+        assert_eq!(names, ["custom.debt", "custom.gone", "custom.new"]);
+        let restored = undo.updated[0].take_back(&after);
+        assert!(restored.kept.is_empty() && restored.differs);
+        let expected = r#"{"debt":99999999999999.9999,"other":1.5,"stays":12345678901234.5678,"gone":null}"#;
+        assert_eq!(restored.customer.custom.as_json().as_str(), expected);
+        assert_eq!(fingerprint(&restored.customer), fingerprint(&before));
+        assert_ne!(fingerprint(&after), fingerprint(&before));
+        // Somebody changed the last digit since.
+        let since = imported.replace("99.9998", "99.9997");
+        let since = Customer { custom: values(&since), ..after };
+        let restored = undo.updated[0].take_back(&since);
+        assert_eq!(restored.kept, ["custom.debt"]);
+        assert!(restored.customer.custom.as_json().as_str().contains("99999999999999.9997"));
     }
 
     #[test]

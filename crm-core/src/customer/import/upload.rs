@@ -1,10 +1,13 @@
 use serde_json::json;
 
 use super::{
-    columns, field,
+    cleaning::{self, Removal},
+    columns::ObjectColumns,
+    field,
     mapping::{self, Said},
     options::ImportOptions,
     plan::{FindsBy, defaults},
+    quota,
     record::{ColumnFields, CustomerImport, CustomerImportId, ImportMapping, ImportPart, ImportState, ImportView},
     run::{ImportInput, KIND},
     service::mapping_key,
@@ -16,20 +19,26 @@ use crate::{
     import_file::{FileError, FileReader, Format, Part},
     job::{JobPriority, JobProgress, NewJob},
     operation::Operation,
-    record::{Meta, Record as _},
-    store::{Change, Json, Scope},
+    record::{Meta, Record as _, UPDATED_AT},
+    store::{Change, Json, Outcome, WhenUnmet},
 };
 
 /// A file that arrives: each part of it is kept as soon as it is whole, so that no more than one is held.
+///
+/// Dropped before it is finished, it removes what was kept, where there is a Tokio runtime to do it; else cleaning up does
+/// it within two hours.
 #[derive(Debug)]
 pub struct Upload {
     crm: Crm,
     by: Principal,
     reader: FileReader,
     import: CustomerImport,
-    columns: Option<Vec<String>>,
-    /// The import as it was stored with the first part.
+    /// What the records of a file of objects have for columns, so far.
+    objects: ObjectColumns,
+    /// The import as it is stored.
     stored: Option<CustomerImport>,
+    /// Whether something may be kept that nothing but this removes.
+    unsettled: bool,
 }
 
 impl Upload {
@@ -70,7 +79,15 @@ impl Upload {
             meta: Meta::new(by.organization, now),
         };
         let reader = FileReader::new(options.file());
-        Self { crm: crm.clone(), by: by.clone(), reader, import, columns: None, stored: None }
+        Self {
+            crm: crm.clone(),
+            by: by.clone(),
+            reader,
+            import,
+            objects: ObjectColumns::default(),
+            stored: None,
+            unsettled: false,
+        }
     }
 
     /// Takes the next bytes of the file. Returns once what they complete is kept, so that a sender waits for the store.
@@ -95,29 +112,31 @@ impl Upload {
         let read = self.reader.finish(&mut parts);
         self.take(parts, read).await?;
         match self.begin(options).await {
-            Ok(view) => Ok(view),
-            Err(error) => {
-                self.abandon().await;
-                Err(error)
+            Ok(view) => {
+                self.unsettled = false;
+                Ok(view)
             }
+            Err(error) => match self.remove().await {
+                // The answer to the commit was lost, and the commit was not.
+                Some(Removal::Left) => self.crm.imports().get(&self.by, self.import.id).await,
+                Some(Removal::Removed) | None => Err(error),
+            },
         }
     }
 
-    /// Removes what was kept of a file that did not arrive whole. Where that fails, cleaning up does it within a day.
-    pub async fn abandon(&self) {
-        if self.stored.is_none() {
-            return;
+    /// Removes what was kept of a file that did not arrive whole. Where that fails, cleaning up does it within two hours.
+    pub async fn abandon(&mut self) {
+        self.remove().await;
+    }
+
+    /// The same; answers what became of it where that is known.
+    async fn remove(&mut self) -> Option<Removal> {
+        if !self.unsettled {
+            return None;
         }
-        let changes = vec![
-            Change::DeleteWhere {
-                collection: ImportPart::COLLECTION,
-                filter: ImportPart::import_id.equals(self.import.id),
-            },
-            Change::Delete { collection: CustomerImport::COLLECTION, id: self.import.id.0, expected_version: None },
-        ];
-        if let Err(error) = self.crm.store().commit(self.by.scope(), changes).await {
-            tracing::warn!(%error, "an upload that failed cannot be removed for now");
-        }
+        let removed = remove(&self.crm, &self.by, self.import.id).await;
+        self.unsettled = false;
+        removed
     }
 
     async fn take(&mut self, parts: Vec<Part>, read: Result<(), FileError>) -> Result<()> {
@@ -135,11 +154,8 @@ impl Upload {
     }
 
     async fn keep(&mut self, part: Part) -> Result<()> {
-        if self.columns.is_none() {
-            self.columns = Some(match self.reader.format() {
-                Some(Format::Ndjson) => columns::of_objects(&part),
-                _ => self.reader.header().map(|header| header.columns.clone()).unwrap_or_default(),
-            });
+        if self.reader.format() == Some(Format::Ndjson) {
+            self.objects.add(&part);
         }
         let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
         let now = self.crm.now();
@@ -160,14 +176,30 @@ impl Upload {
         };
         self.import.rows_total += kept.rows;
         self.import.parts = kept.number;
-        let mut changes = Vec::new();
-        if self.stored.is_none() {
-            changes.push(Change::Insert { collection: CustomerImport::COLLECTION, rows: vec![self.import.to_row()] });
+        let begun = self.stored.is_none();
+        let import = if begun {
+            Change::Insert { collection: CustomerImport::COLLECTION, rows: vec![self.import.to_row()] }
+        } else {
+            // Cleaning up sees that the file goes on arriving, and no part is kept of an import that it has removed.
+            Change::Update {
+                collection: CustomerImport::COLLECTION,
+                id: self.import.id.0,
+                expected_version: None,
+                condition: Some((cleaning::is_uploading(), WhenUnmet::Abort)),
+                assignments: vec![UPDATED_AT.set(now)],
+            }
+        };
+        let part = Change::Insert { collection: ImportPart::COLLECTION, rows: vec![kept.to_row()] };
+        self.unsettled = true;
+        let outcomes = self.crm.store().commit(self.by.scope(), vec![import, part]).await?;
+        let stored = self.stored.get_or_insert_with(|| self.import.clone());
+        if let Some(Outcome::Updated { version }) = outcomes.first() {
+            stored.meta.version = *version;
+            stored.meta.updated_at = now;
         }
-        changes.push(Change::Insert { collection: ImportPart::COLLECTION, rows: vec![kept.to_row()] });
-        self.crm.store().commit(Scope::Organization(self.by.organization), changes).await?;
-        if self.stored.is_none() {
-            self.stored = Some(self.import.clone());
+        if begun {
+            // Others may have begun at the same time.
+            quota::check(&self.crm, &self.by, true).await?;
         }
         Ok(())
     }
@@ -180,7 +212,10 @@ impl Upload {
         }
         let context = crm.customers().context(&by).await?;
         let fields = field::all(&context.fields);
-        let columns = self.columns.take().unwrap_or_default();
+        let columns = match self.reader.format() {
+            Some(Format::Ndjson) => std::mem::take(&mut self.objects).into_names(),
+            _ => self.reader.header().map(|header| header.columns.clone()).unwrap_or_default(),
+        };
         let mut errors = FieldErrors::new();
         let saved = match (&options.mapping, &options.mapping_name) {
             (None, Some(name)) => match super::service::saved(&crm, &by, name).await? {
@@ -264,6 +299,28 @@ impl Upload {
         operation.emit("customer_import.started", &import, &event);
         operation.commit().await?;
         Ok(ImportView::new(import, Some(job)))
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        // Whoever sent the file went away, and with them the future that took it.
+        if self.unsettled
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            let (crm, by, import) = (self.crm.clone(), self.by.clone(), self.import.id);
+            runtime.spawn(async move { remove(&crm, &by, import).await });
+        }
+    }
+}
+
+async fn remove(crm: &Crm, by: &Principal, import: CustomerImportId) -> Option<Removal> {
+    match cleaning::remove(crm, by.scope(), import, cleaning::is_uploading()).await {
+        Ok(removal) => Some(removal),
+        Err(error) => {
+            tracing::warn!(%error, "an upload that failed cannot be removed for now");
+            None
+        }
     }
 }
 
