@@ -42,7 +42,8 @@ impl PostgresOptions {
         })
     }
 
-    /// How many connections are opened at most, at least 2. The default is four for each processor, 10 to 40.
+    /// How many connections are opened at most, at least 2. The default is eight for each processor, 32
+    /// to 64. Streams use half of them at most.
     #[must_use]
     pub fn pool(mut self, connections: usize) -> Self {
         self.pool = connections.max(2);
@@ -57,7 +58,8 @@ impl PostgresOptions {
     }
 
     /// How long the server may work on one statement before it ends it: a caller that went away long ago does not keep
-    /// the server busy. The default is 30 seconds. Streams and migrations take as long as they take.
+    /// the server busy. Where nothing is heard of the server five seconds later, the connection counts as lost. The
+    /// default is 30 seconds; zero is no limit. Streams and migrations take as long as they take.
     #[must_use]
     pub const fn statement_timeout(mut self, timeout: Duration) -> Self {
         self.statement_timeout = timeout;
