@@ -10,4 +10,5 @@ mod groups;
 mod lists;
 mod notes;
 mod own_profile;
+mod round_trip;
 mod sight;

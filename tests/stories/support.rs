@@ -14,7 +14,7 @@ pub(crate) use self::{
     app::{App, SERVICE_KEY, Setup, Start},
     client::Client,
     people::{Organization, PASSWORD, Person, Staffed},
-    store::StoreKind,
+    store::{Place, StoreKind},
     upload::Form,
 };
 

@@ -1,7 +1,7 @@
 //! Customers as files: everything that is seen, in three formats, harmless in a spreadsheet.
 
 use calamine::{Data, Reader as _};
-use proptest::{prelude::*, strategy::ValueTree as _, test_runner::TestRunner};
+use proptest::{collection::SizeRange, prelude::*, strategy::ValueTree as _, test_runner::TestRunner};
 use serde_json::{Value, json};
 
 use crate::support::{App, Client, Form, on_every_store};
@@ -23,12 +23,15 @@ fn lines(text: &str) -> Vec<&str> {
 }
 
 /// Custom fields of every type.
+pub(super) fn field_inputs() -> impl Iterator<Item = Value> {
+    let plain = ["text", "number", "date", "boolean", "datetime", "email", "phone", "url", "money"];
+    let plain = plain.into_iter().map(|kind| json!({"key": format!("a_{kind}"), "type": kind}));
+    let listed = ["list", "multi_list"].into_iter();
+    plain.chain(listed.map(|kind| json!({"key": format!("a_{kind}"), "type": kind, "options": OPTIONS})))
+}
+
 async fn fields(admin: &Client) {
-    for kind in ["text", "number", "date", "boolean", "datetime", "email", "phone", "url", "money"] {
-        admin.post("/customers/fields", json!({"key": format!("a_{kind}"), "type": kind})).await.created();
-    }
-    for kind in ["list", "multi_list"] {
-        let field = json!({"key": format!("a_{kind}"), "type": kind, "options": OPTIONS});
+    for field in field_inputs() {
         admin.post("/customers/fields", field).await.created();
     }
 }
@@ -36,7 +39,7 @@ async fn fields(admin: &Client) {
 const OPTIONS: [&str; 5] = ["plain", "north;east", "a|b", "back\\slash", "=1"];
 
 /// Customers with everything that a file can spoil.
-fn spoilable() -> impl Strategy<Value = Vec<Value>> {
+pub(super) fn spoilable(count: impl Into<SizeRange>) -> impl Strategy<Value = Vec<Value>> {
     let line = || "[-=+@' ,;|\"ab＝é\\\\]{0,10}x";
     let own = (
         line(),
@@ -79,7 +82,7 @@ fn spoilable() -> impl Strategy<Value = Vec<Value>> {
             "last_active": last_active.map(instant), "custom": custom, "metadata": {"note": note, "list": [1, "b", null]},
             "consent": {"sms": {"granted": true, "at": "2026-01-01T00:00:00Z", "source": note}}})
     });
-    prop::collection::vec(one, 40).prop_map(|mut customers| {
+    prop::collection::vec(one, count).prop_map(|mut customers| {
         for (number, customer) in customers.iter_mut().enumerate() {
             customer["email"] = json!(format!("+{number}@example.com"));
             customer["emails"] = json!([format!("a{number}@example.com"), format!("-b{number}@example.com")]);
@@ -89,7 +92,7 @@ fn spoilable() -> impl Strategy<Value = Vec<Value>> {
     })
 }
 
-const COMPARED: &str =
+pub(super) const COMPARED: &str =
     "name,email,emails,phone,phones,status,type,tags,spend,visits,last_active,consent,custom,metadata";
 
 async fn compared(admin: &Client) -> String {
@@ -104,7 +107,7 @@ on_every_store! {
         let shop = app.organization("Shop").await.admin;
         fields(&shop).await;
         let mut runner = TestRunner::deterministic();
-        for customer in spoilable().new_tree(&mut runner).expect("customers").current() {
+        for customer in spoilable(40).new_tree(&mut runner).expect("customers").current() {
             shop.post("/customers", customer).await.created();
         }
         let before = compared(&shop).await;

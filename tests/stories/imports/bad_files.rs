@@ -67,5 +67,19 @@ on_every_store! {
         let file = format!("name\n{}", "Ann\n".repeat(500_000));
         shop.admin.post_form("/customers/import", Form::default().file("x.csv", &file)).await.refused(413, "PAYLOAD_TOO_LARGE");
         shop.admin.get("/customers/import").await.lists([]);
+        // What stands beside the file is counted with it.
+        let wordy = (0..3).fold(Form::default(), |form, _| form.field("defaults", " ".repeat(40_000)));
+        let answer = shop.admin.post_form("/customers/import", wordy.file("x.csv", "name\nAnn\n")).await;
+        answer.refused(413, "PAYLOAD_TOO_LARGE");
+        let answer = answer.json();
+        assert!(answer["message"].as_str().is_some_and(|message| message.contains("100000 bytes")), "{answer}");
+    }
+
+    /// A form has so many fields and no more.
+    async fn a_form_without_end(app: App) {
+        let shop = app.organization("Shop").await;
+        let form = (0..70).fold(Form::default(), |form, _| form.field("mode", "create"));
+        shop.admin.post_form("/customers/import", form.file("x.csv", "name\nAnn\n")).await.invalid(&["body"]);
+        shop.admin.get("/customers/import").await.lists([]);
     }
 }

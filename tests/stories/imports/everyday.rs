@@ -77,6 +77,22 @@ on_every_store! {
         assert_eq!(again["mapping"]["line"], Value::Null);
     }
 
+    /// Of lines of JSON the refused come back as lines of JSON.
+    async fn refused_lines_are_mended(app: App) {
+        let shop = app.organization("Shop").await;
+        let file = "{\"name\":\"Ann\"}\n{\"name\":\"Bob\",\"email\":\"bob@\",\"spend\":99999999999999.5}\n";
+        let import = shop.admin.import(Form::default().file("list.jsonl", file)).await;
+        assert_eq!(counts(&import.body), [2, 1, 0, 0, 0, 1]);
+        let answer = shop.admin.get(format!("{import}/errors")).await;
+        assert!(answer.header("content-type").starts_with("application/x-ndjson"), "{answer}");
+        assert_eq!(answer.header("content-disposition"), "attachment; filename=\"list.errors.ndjson\"");
+        let mended = answer.text().replace("bob@", "bob@example.com");
+        assert!(mended.starts_with("{\"_import_error\":{\"line\":2,"), "{mended}");
+        let again = shop.admin.import(Form::default().file("mended.jsonl", mended)).await;
+        assert_eq!(counts(&again.body), [1, 1, 0, 0, 0, 0]);
+        assert_eq!(shop.admin.get("/customers?search=bob").await.ok()["data"][0]["spend"], json!(99_999_999_999_999.5));
+    }
+
     /// A dry run tells what would come of a file, across all of it, and writes nothing.
     async fn a_dry_run_writes_nothing(app: App) {
         let shop = app.organization("Shop").await;
@@ -164,7 +180,9 @@ on_every_store! {
         let ann = shop.admin.get("/customers?search=ann").await.ok()["data"][0].clone();
         assert_eq!((&ann["tags"], &ann["consent"]["sms"]["granted"]), (&json!(["a", "b"]), &json!(true)));
         let errors = shop.admin.get(format!("{import}/errors")).await.text();
-        assert!(errors.starts_with("line,field,code,message,row\r\n3,,INVALID_TYPE"), "{errors}");
+        let first: Value = serde_json::from_str(errors.lines().next().expect("a line")).expect("JSON");
+        assert_eq!((&first["_import_error"]["line"], &first["_import_error"]["row"]), (&json!(3), &json!("[1]")));
+        assert_eq!(first["_import_error"]["errors"][0]["code"], "INVALID_TYPE");
 
         let utf_16: Vec<u8> = "nom\tprénom\nDupré\tZoé\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
         let file = [vec![0xff, 0xfe], utf_16].concat();

@@ -31,6 +31,39 @@ on_every_store! {
         assert_eq!(shop.admin.get("/customers?count=true").await.ok()["page"]["total"], 0);
     }
 
+    /// Cancelling needs what importing needs, and nothing of other jobs.
+    async fn who_imports_may_cancel(setup: Setup) {
+        let app = App::start(setup.without_background()).await;
+        let shop = app.organization("Shop").await;
+        let permissions = ["customers:import", "customers:write"];
+        let key = shop.admin.post("/api-keys", json!({"name": "k", "permissions": permissions})).await;
+        key.expect_status(201);
+        let service = app.anonymous.with("x-api-key", key.json()["key"].as_str().expect("a key"));
+        let begun = service.begin_import(Form::default().file("u.csv", users("a", 3))).await;
+        let job = begun["job_id"].as_str().expect("a job").to_owned();
+        service.post(format!("/jobs/{job}/cancel"), json!({})).await.refused(403, "FORBIDDEN");
+        let other = app.organization("Other").await;
+        other.admin.post(format!("{begun}/cancel"), json!({})).await.refused(404, "NOT_FOUND");
+        assert_eq!(service.post(format!("{begun}/cancel"), json!({})).await.ok()["state"], "cancelled");
+        runner::run_due(&app.crm).await.expect("ran");
+        assert_eq!(shop.admin.get("/customers?count=true").await.ok()["page"]["total"], 0);
+    }
+
+    /// An organization has twenty imports on the way; one more is refused until one has ended, and others have room.
+    async fn so_many_and_no_more(setup: Setup) {
+        let app = App::start(setup.without_background()).await;
+        let (shop, other) = (app.organization("Shop").await, app.organization("Other").await);
+        for number in 0..20 {
+            shop.admin.begin_import(Form::default().file("u.csv", users(&format!("u{number}-"), 2))).await;
+        }
+        let form = || Form::default().file("u.csv", users("last", 2));
+        shop.admin.post_form("/customers/import", form()).await.refused(409, "INVALID_STATE");
+        other.admin.begin_import(form()).await;
+        runner::run_due(&app.crm).await.expect("ran");
+        shop.admin.begin_import(form()).await;
+        assert_eq!(shop.admin.get("/customers?count=true").await.ok()["page"]["total"], 40);
+    }
+
     /// Two imports of the same people at once: each is there once, whoever was first.
     async fn two_at_once(app: App) {
         let shop = app.organization("Shop").await;
