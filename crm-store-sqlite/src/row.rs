@@ -1,6 +1,6 @@
 //! Rows of the database and rows of the contract.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use crm_core::{
     store::{Field, FieldKind, Json, Money, Row, StoreError, StoreResult, Value, fold::fold},
@@ -88,14 +88,15 @@ impl Shadow {
 struct Members;
 
 impl<'de> Visitor<'de> for Members {
-    type Value = serde_json::Map<String, serde_json::Value>;
+    // In the order of the names, whatever the order of JSON objects in the build.
+    type Value = BTreeMap<String, serde_json::Value>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut shadow = serde_json::Map::new();
+        let mut shadow = BTreeMap::new();
         while let Some((key, value)) = map.next_entry::<String, &'de RawValue>()? {
             let value = value.get();
             let folded = match value.as_bytes().first() {
@@ -116,7 +117,7 @@ impl<'de> Visitor<'de> for Members {
 
 fn members(json: &str) -> String {
     let shadow = serde_json::Deserializer::from_str(json).deserialize_map(Members).unwrap_or_default();
-    serde_json::Value::Object(shadow).to_string()
+    serde_json::to_string(&shadow).unwrap_or_default()
 }
 
 #[cfg(test)]
