@@ -3,7 +3,7 @@
 //!
 //! `cargo bench --bench million` starts a private PostgreSQL server with everything durable, fills it, and prints one
 //! line for each kind of work: requests a second of both, the ratio (median, least and greatest of the rounds), and
-//! the times of ours. `MILLION=100000` takes fewer customers, `ROUNDS` more or fewer rounds, `ONLY=search` one kind.
+//! the times of ours. Import and export stand beside `COPY` of the same rows. `MILLION=100000` takes fewer customers, `ROUNDS` more or fewer rounds, `ONLY=search` one kind.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a bench that cannot go on ends")]
 #![expect(clippy::disallowed_methods, reason = "a bare server takes ids and the time from where it finds them")]
@@ -13,6 +13,7 @@ mod floor;
 mod load;
 mod people;
 mod stage;
+mod transfer;
 
 use std::{
     sync::{
@@ -52,6 +53,13 @@ fn main() {
             if only.as_deref().is_none_or(|only| work.name.contains(only)) {
                 compare(&stage, &work).await;
             }
+        }
+        let rounds = number_of("ROUNDS", 5);
+        if only.as_deref().is_none_or(|only| "export".contains(only)) {
+            transfer::export(&stage, rounds).await;
+        }
+        if only.as_deref().is_none_or(|only| "import".contains(only)) {
+            transfer::import(&stage, number_of("MILLION", 1_000_000) / 5, rounds).await;
         }
     });
 }

@@ -33,7 +33,11 @@ pub(crate) struct Stage {
     pub(crate) ours: String,
     pub(crate) floor: String,
     pub(crate) token: String,
-    customers: usize,
+    /// The URL of the database.
+    pub(crate) database: String,
+    pub(crate) organization: Uuid,
+    pub(crate) crm: Crm,
+    pub(crate) customers: usize,
     _server: Postgres,
 }
 
@@ -77,10 +81,10 @@ impl Stage {
         let options = RouterOptions { principal_limit: None, anonymous_limits: Vec::new(), ..RouterOptions::default() };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let ours = listener.local_addr().unwrap().to_string();
-        tokio::spawn(server::serve(listener, router(crm, options), std::future::pending(), Duration::ZERO));
+        tokio::spawn(server::serve(listener, router(crm.clone(), options), std::future::pending(), Duration::ZERO));
         let floor = floor::serve(&database, SECRET).await;
         let token = organizations[0].access_token.expose().clone();
-        Self { ours, floor, token, customers, _server: server }
+        Self { ours, floor, token, database, organization: organization.0, crm, customers, _server: server }
     }
 
     pub(crate) fn get(&self, target: &str) -> Vec<u8> {

@@ -145,6 +145,10 @@ impl<'a> Rows<'a> {
             Filter::In { field, values } if field.kind == FieldKind::TextList => {
                 self.push_elements(statement, field, values)?;
             }
+            // Through a list the server does not read an index in its order, and may rather filter all that is in it.
+            Filter::In { field, values } if let [value] = values.as_slice() => {
+                self.push_equal(statement, field, value, false)?;
+            }
             Filter::In { field, values } => {
                 statement.push("(");
                 if let (true, Some(folded)) = (field.kind == FieldKind::Text, self.indexed_folded(field)) {

@@ -1,8 +1,8 @@
-//! Statistics for tables that grow at once.
+//! Statistics for tables that grow quickly.
 //!
 //! The server looks at a table that has changed by itself, but only about once a minute. Until then it takes a table that
-//! was just filled for one of a few rows, and may compare each row with each. So whoever adds many rows at once has the
-//! server look at them when the table has become ten times as large.
+//! was just filled for one of a few rows, and may read a whole index for one of them, or compare each row with each. So
+//! the program that adds rows has the server look at them whenever it has added ten times as many.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -13,7 +13,7 @@ const FIRST: u64 = 2_000;
 /// How many times as many there are the next time.
 const FACTOR: u64 = 10;
 
-/// How many rows this program has added to a table at once.
+/// How many rows this program has added to a table.
 #[derive(Debug, Default)]
 pub(crate) struct Growth(AtomicU64);
 

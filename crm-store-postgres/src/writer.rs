@@ -301,7 +301,7 @@ impl Commit<'_> {
         for change in self.changes {
             let Change::Insert { rows, .. } = change else { continue };
             let layout = self.layouts.of(collection_of(change));
-            if is_copied(change) && layout.growth.note(rows.len() as u64) {
+            if layout.growth.note(rows.len() as u64) {
                 session.run(&growth::analyze(&layout)).await?;
             }
         }
