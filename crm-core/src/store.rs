@@ -9,6 +9,7 @@
 mod aggregate;
 mod change;
 mod collection;
+pub mod condition;
 pub mod evaluate;
 mod failure;
 mod filter;

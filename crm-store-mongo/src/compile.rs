@@ -7,7 +7,7 @@
 use bson::{Bson, Document, doc};
 use crm_core::store::{
     Comparison, FieldKind, FieldRef, Filter, StoreError, StoreResult, Value,
-    fold::fold,
+    fold::{end_of_prefix, fold},
     plan::{Bound, Column, Form, Range},
 };
 use uuid::Uuid;
@@ -132,7 +132,7 @@ impl Rows<'_> {
             Filter::StartsWith { field, text } => {
                 let prefix = fold(text);
                 let mut within = Document::new();
-                if let Some(end) = search::end_of_prefix(&prefix) {
+                if let Some(end) = end_of_prefix(&prefix) {
                     within.insert("$lt", end);
                 }
                 within.insert("$gte", prefix);

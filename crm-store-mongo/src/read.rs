@@ -77,16 +77,27 @@ fn options(layout: &Layout, limit: usize) -> FindOptions {
     FindOptions::builder().projection(layout.projection.clone()).batch_size(batch).allow_disk_use(true).build()
 }
 
-/// The plan of a query, and whether its order runs by `_id`: where nothing but the id orders the rows and no other
-/// index is better, one organization's records lie there one behind the other.
-pub(crate) fn plan(store: &MongoStore, layout: &Layout, organization: Option<Uuid>, query: &Query) -> (PagePlan, bool) {
+/// How a page is read.
+#[derive(Clone, Debug)]
+pub(crate) struct Reading {
+    pub(crate) plan: PagePlan,
+    /// Whether the order runs by `_id`: where nothing but the id orders the rows and no other index is better, one
+    /// organization's records lie there one behind the other.
+    pub(crate) by_key: bool,
+    /// Whether the server is told which index to read. Where it lacks that one, the whole is to be run again without,
+    /// since an error ends a transaction. Somebody dropped it: by hand, or in another process that of a custom field.
+    pub(crate) hinted: bool,
+}
+
+/// The plan of a query.
+pub(crate) fn plan(store: &MongoStore, layout: &Layout, organization: Option<Uuid>, query: &Query) -> Reading {
     let collection = layout.collection;
     let plan = PagePlan::new(collection, organization.is_some(), query, Ranges::Single, |field| {
         store.has_custom_index(collection, organization, field)
     });
     let by_id = plan.keys.first().is_some_and(|key| is_id(&key.columns[0].field));
     let by_key = by_id && plan.access == Access::Any;
-    (plan, by_key)
+    Reading { plan, by_key, hinted: true }
 }
 
 /// The index that is read, where the choice is not left to the server: it might sort all of an organization's records
@@ -129,16 +140,17 @@ pub(crate) async fn find(
     let organization = visible_organization(scope, collection)?;
     check_query(collection, query)?;
     let layout = store.layouts.of(collection);
-    let (plan, by_key) = plan(store, &layout, organization, query);
+    let reading = plan(store, &layout, organization, query);
     let wanted = query.limit.saturating_add(1);
     let mut rows = in_snapshot(store, |mut session| {
         let rows = Rows { layout: &layout, organization };
-        let plan = &plan;
+        let reading = &reading;
         async move {
             let filter = related(&mut session, organization, &query.filter).await?;
-            match page(&mut session, &rows, &filter, query, plan, by_key, wanted, true).await {
+            match page(&mut session, &rows, &filter, query, reading, wanted).await {
                 Err(Fault::Driver(error)) if failure::is_bad_hint(&error) => {
-                    page(&mut session, &rows, &filter, query, plan, by_key, wanted, false).await
+                    let unhinted = Reading { hinted: false, ..reading.clone() };
+                    page(&mut session, &rows, &filter, query, &unhinted, wanted).await
                 }
                 page => page,
             }
@@ -147,7 +159,7 @@ pub(crate) async fn find(
     .await?;
     let has_more = rows.len() > query.limit;
     rows.truncate(query.limit);
-    Ok(Page { rows, has_more, slow: plan.slow })
+    Ok(Page { rows, has_more, slow: reading.plan.slow })
 }
 
 /// What the server does for each range that a page reads.
@@ -161,7 +173,7 @@ pub(crate) async fn explain(
     check_query(collection, query)?;
     let layout = store.layouts.of(collection);
     let rows = Rows { layout: &layout, organization };
-    let (plan, by_key) = plan(store, &layout, organization, query);
+    let Reading { plan, by_key, .. } = plan(store, &layout, organization, query);
     let mut explained = Vec::with_capacity(plan.ranges.len());
     let mut missing = i64::try_from(query.limit.saturating_add(1)).unwrap_or(i64::MAX);
     for range in &plan.ranges {
@@ -186,19 +198,16 @@ pub(crate) async fn explain(
     Ok(explained)
 }
 
-/// Reads the ranges of a plan one after the other until there are so many rows as are wanted. `hinted` says whether the
-/// server is told which index to read: where it lacks that one, the whole is to be run again without, since an error ends
-/// a transaction. Somebody dropped it: by hand, or in another process that of a custom field.
+/// Reads the ranges of a plan one after the other until there are so many rows as are wanted.
 pub(crate) async fn page(
     session: &mut Session<'_>,
     rows: &Rows<'_>,
     filter: &Filter,
     query: &Query,
-    plan: &PagePlan,
-    by_key: bool,
+    reading: &Reading,
     wanted: usize,
-    hinted: bool,
 ) -> Result<Vec<Row>, Fault> {
+    let Reading { plan, by_key, hinted } = reading;
     // An offset counts over all ranges, so with several of them the rows are counted here.
     let several = plan.ranges.len() > 1;
     let mut left_out = if several { usize::try_from(query.skip).unwrap_or(usize::MAX) } else { 0 };
@@ -208,9 +217,9 @@ pub(crate) async fn page(
         let mut options = options(rows.layout, missing);
         options.limit = i64::try_from(missing).ok();
         options.skip = (!several && query.skip > 0).then_some(query.skip);
-        options.sort = Some(order(plan, by_key));
-        options.hint = hint(plan, rows.organization).filter(|_| hinted).map(Hint::Name);
-        let filter = range_filter(rows, filter, range, by_key)?;
+        options.sort = Some(order(plan, *by_key));
+        options.hint = hint(plan, rows.organization).filter(|_| *hinted).map(Hint::Name);
+        let filter = range_filter(rows, filter, range, *by_key)?;
         let found = session.rows(rows.layout, filter, options).await?;
         let skipped = left_out.min(found.len());
         left_out -= skipped;
@@ -251,8 +260,8 @@ async fn open<'a>(
     check_query(collection, &query)?;
     let layout = store.layouts.of(collection);
     let rows = Rows { layout: &layout, organization };
-    let (plan, by_key) = plan(store, &layout, organization, &query);
-    let filter = if names_related(&query.filter) {
+    let Reading { plan, by_key, .. } = plan(store, &layout, organization, &query);
+    let filter = if query.filter.names_related() {
         in_snapshot(store, |mut session| {
             let filter = &query.filter;
             async move { related(&mut session, organization, filter).await.map(Cow::into_owned) }
@@ -331,15 +340,6 @@ pub(crate) async fn count(
     .await
 }
 
-fn names_related(filter: &Filter) -> bool {
-    match filter {
-        Filter::And(filters) | Filter::Or(filters) => filters.iter().any(names_related),
-        Filter::Not(filter) => names_related(filter),
-        Filter::Related(_) => true,
-        _ => false,
-    }
-}
-
 /// Puts the ids that it finds in place of every condition on related records: one grouped pass over them each.
 pub(crate) async fn related<'f>(
     session: &mut Session<'_>,
@@ -358,7 +358,7 @@ fn without_related<'s, 'f: 's>(
     left: &'s mut usize,
 ) -> BoxFuture<'s, Result<Cow<'f, Filter>, Fault>> {
     Box::pin(async move {
-        if !names_related(filter) {
+        if !filter.names_related() {
             return Ok(Cow::Borrowed(filter));
         }
         Ok(Cow::Owned(match filter {

@@ -108,25 +108,8 @@ pub(crate) fn containing(folded: &str) -> StoreResult<Bson> {
     Ok(Bson::RegularExpression(Regex { pattern, options: cstr!("").into() }))
 }
 
-/// The first text after all those that begin with the prefix; nothing where there is none.
-pub(crate) fn end_of_prefix(prefix: &str) -> Option<String> {
-    let mut characters: Vec<char> = prefix.chars().collect();
-    while let Some(last) = characters.pop() {
-        let next = match last {
-            '\u{10ffff}' => continue,
-            '\u{d7ff}' => '\u{e000}',
-            other => char::from_u32(u32::from(other) + 1)?,
-        };
-        characters.push(next);
-        return Some(characters.into_iter().collect());
-    }
-    None
-}
-
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
 
     fn pattern(text: &str) -> String {
@@ -150,16 +133,5 @@ mod tests {
         assert_eq!(trigrams_of_value(&Value::Text("AAAA".into())), ["aaa"]);
         assert_eq!(trigrams_of_value(&Value::TextList(vec!["Äbc".into(), "de".into()])), ["abc"]);
         assert_eq!(trigrams_of_value(&Value::Null), Vec::<String>::new());
-    }
-
-    proptest! {
-        #[test]
-        fn the_end_of_a_prefix_parts_the_texts(prefix in any::<String>(), other in any::<String>(), tail in any::<String>()) {
-            let end = end_of_prefix(&prefix);
-            let within = format!("{prefix}{tail}");
-            prop_assert!(end.as_ref().is_none_or(|end| within < *end));
-            let inside = other >= prefix && end.as_ref().is_none_or(|end| other < *end);
-            prop_assert_eq!(inside, other.starts_with(&prefix));
-        }
     }
 }

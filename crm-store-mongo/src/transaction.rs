@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use crate::{
     compile::Rows,
     failure,
-    read::{self, related},
+    read::{self, Reading, related},
     session::{Fault, Pause, Session, is_past, limited, limited_write},
     store::MongoStore,
     write::{Program, Step, Update, at_version, is_of_one_record, refused, update_document},
@@ -305,8 +305,8 @@ async fn take(
 ) -> Result<Vec<Row>, Fault> {
     let collection = rows.layout.collection;
     let filter: std::borrow::Cow<'_, Filter> = related(session, rows.organization, &query.filter).await?;
-    let (plan, by_key) = read::plan(session.store, rows.layout, rows.organization, query);
-    let mut found = read::page(session, rows, &filter, query, &plan, by_key, query.limit, hinted).await?;
+    let reading = Reading { hinted, ..read::plan(session.store, rows.layout, rows.organization, query) };
+    let mut found = read::page(session, rows, &filter, query, &reading, query.limit).await?;
     if found.is_empty() {
         return Ok(found);
     }

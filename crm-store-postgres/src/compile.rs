@@ -1,14 +1,12 @@
 //! Filters as SQL conditions.
 //!
-//! The contract's filters are true or false; SQL's conditions can also be unknown. In `WHERE`, `AND` and `OR` an
-//! unknown counts as false, so a leaf needs care only below a `Not`: negation is pushed down to the leaves, where it
-//! becomes `IS NOT TRUE` (or `IS DISTINCT FROM` for an equality). What is not negated stays as plain as an index wants
-//! it.
+//! Where negation goes is told by [`Condition`]; at a leaf it becomes `IS NOT TRUE` (or `IS DISTINCT FROM` for an equality).
 
 use crm_core::{
     store::{
-        Comparison, FieldKind, FieldRef, Filter, Money, RelatedFilter, RelatedMeasure, StoreError, StoreResult, Value,
-        fold::fold,
+        FieldKind, FieldRef, Filter, Money, RelatedFilter, RelatedMeasure, StoreError, StoreResult, Value,
+        condition::Condition,
+        fold::{end_of_prefix, fold},
     },
     time::Timestamp,
 };
@@ -39,7 +37,7 @@ pub(crate) struct Rows<'a> {
 
 impl<'a> Rows<'a> {
     pub(crate) fn new(layouts: &'a Layouts, layout: &'a Layout, organization: Option<Uuid>, filter: &Filter) -> Self {
-        let literal_organization = layout.is_tenant() && names_custom_field(filter);
+        let literal_organization = layout.is_tenant() && filter.names_custom_field();
         Self { layouts, layout, alias: crate::layout::ALIAS, organization, literal_organization, written: false }
     }
 
@@ -79,54 +77,54 @@ impl<'a> Rows<'a> {
 
     /// Writes the filter, or its opposite, in parentheses or as one term.
     pub(crate) fn push_condition(&self, statement: &mut Statement, filter: &Filter, negated: bool) -> StoreResult<()> {
-        match filter {
-            Filter::And(filters) => self.push_list(statement, filters, negated, negated),
-            Filter::Or(filters) => self.push_list(statement, filters, !negated, negated),
-            Filter::Not(filter) => self.push_condition(statement, filter, !negated),
-            Filter::Compare { field, comparison: Comparison::NotEqual, value } => {
-                self.push_equal(statement, field, value, !negated)
+        match Condition::of(filter, negated) {
+            Condition::All { filters, negated } => self.push_list(statement, filters, "(true", " AND ", negated)?,
+            Condition::Any { filters, negated } => self.push_list(statement, filters, "(false", " OR ", negated)?,
+            Condition::Equal(field, value) => self.push_equal(statement, field, value)?,
+            Condition::Unequal(field, value) => {
+                statement.push("(").push(&self.scalar(field)?).push(" IS DISTINCT FROM ");
+                push_operand(statement, field, value);
+                statement.push(")");
             }
-            Filter::Compare { field, comparison: Comparison::Equal, value } => {
-                self.push_equal(statement, field, value, negated)
-            }
-            Filter::Exists { field } if negated && field.kind != FieldKind::TextList => {
+            Condition::Missing(field) => {
                 statement.push("(").push(&self.scalar(field)?).push(" IS NULL)");
-                Ok(())
             }
-            leaf if negated => {
+            Condition::Leaf(leaf) => self.push_leaf(statement, leaf)?,
+            Condition::NotTrue(leaf) => {
                 statement.push("(");
                 self.push_leaf(statement, leaf)?;
                 statement.push(" IS NOT TRUE)");
-                Ok(())
             }
-            leaf => self.push_leaf(statement, leaf),
         }
+        Ok(())
     }
 
-    fn push_list(&self, statement: &mut Statement, filters: &[Filter], any: bool, negated: bool) -> StoreResult<()> {
+    fn push_list(
+        &self,
+        statement: &mut Statement,
+        filters: &[Filter],
+        empty: &str,
+        operator: &str,
+        negated: bool,
+    ) -> StoreResult<()> {
         if let [only] = filters {
             return self.push_condition(statement, only, negated);
         }
-        statement.push(if any { "(false" } else { "(true" });
+        statement.push(empty);
         for filter in filters {
-            statement.push(if any { " OR " } else { " AND " });
+            statement.push(operator);
             self.push_condition(statement, filter, negated)?;
         }
         statement.push(")");
         Ok(())
     }
 
-    fn push_equal(&self, statement: &mut Statement, field: &FieldRef, value: &Value, negated: bool) -> StoreResult<()> {
-        let scalar = self.scalar(field)?;
+    fn push_equal(&self, statement: &mut Statement, field: &FieldRef, value: &Value) -> StoreResult<()> {
         statement.push("(");
-        if negated {
-            statement.push(&scalar).push(" IS DISTINCT FROM ");
-        } else {
-            if let (Value::Text(text), Some(folded)) = (value, self.indexed_folded(field)) {
-                statement.push(&cut(&folded)).push(" = ").bind_text(cut_text(&fold(text))).push(" AND ");
-            }
-            statement.push(&scalar).push(" = ");
+        if let (Value::Text(text), Some(folded)) = (value, self.indexed_folded(field)) {
+            statement.push(&cut(&folded)).push(" = ").bind_text(cut_text(&fold(text))).push(" AND ");
         }
+        statement.push(&self.scalar(field)?).push(" = ");
         push_operand(statement, field, value);
         statement.push(")");
         Ok(())
@@ -135,7 +133,7 @@ impl<'a> Rows<'a> {
     fn push_leaf(&self, statement: &mut Statement, filter: &Filter) -> StoreResult<()> {
         match filter {
             Filter::Compare { field, comparison, value } => {
-                statement.push("(").push(&self.scalar(field)?).push(operator(*comparison));
+                statement.push("(").push(&self.scalar(field)?).push(comparison.sql());
                 push_operand(statement, field, value);
                 statement.push(")");
             }
@@ -147,7 +145,7 @@ impl<'a> Rows<'a> {
             }
             // Through a list the server does not read an index in its order, and may rather filter all that is in it.
             Filter::In { field, values } if let [value] = values.as_slice() => {
-                self.push_equal(statement, field, value, false)?;
+                self.push_equal(statement, field, value)?;
             }
             Filter::In { field, values } => {
                 statement.push("(");
@@ -186,7 +184,7 @@ impl<'a> Rows<'a> {
     /// Whether the folded text begins with the prefix: a range, which an index has.
     fn push_prefix(&self, statement: &mut Statement, field: &FieldRef, prefix: &str) -> StoreResult<()> {
         let folded = self.folded(field)?;
-        let end = search::end_of_prefix(prefix);
+        let end = end_of_prefix(prefix);
         statement.push("(").push(&folded).push(" >= ").bind_text(prefix);
         if let Some(end) = &end {
             statement.push(" AND ").push(&folded).push(" < ").bind_text(end);
@@ -260,7 +258,7 @@ impl<'a> Rows<'a> {
             RelatedMeasure::Sum(name) => format!("coalesce(sum({}),0)", rows.column(name)),
         };
         let kind = related.value.kind().unwrap_or(FieldKind::Integer);
-        statement.push("(").push(&measure).push(operator(related.comparison));
+        statement.push("(").push(&measure).push(related.comparison.sql());
         statement.bind_value(kind, &related.value).push(")))");
         Ok(())
     }
@@ -296,17 +294,6 @@ impl<'a> Rows<'a> {
     /// Whose rows are searched apart from others'.
     fn search_owner(&self) -> Option<Uuid> {
         self.organization.filter(|_| self.layout.is_tenant())
-    }
-}
-
-const fn operator(comparison: Comparison) -> &'static str {
-    match comparison {
-        Comparison::Equal => " = ",
-        Comparison::NotEqual => " <> ",
-        Comparison::Less => " < ",
-        Comparison::LessOrEqual => " <= ",
-        Comparison::Greater => " > ",
-        Comparison::GreaterOrEqual => " >= ",
     }
 }
 
@@ -418,18 +405,4 @@ fn key_literal(key: &str) -> StoreResult<String> {
         return Err(StoreError::Misuse("the name of a custom field has a NUL".to_owned()));
     }
     Ok(literal(key))
-}
-
-/// Whether a filter looks into custom fields.
-pub(crate) fn names_custom_field(filter: &Filter) -> bool {
-    match filter {
-        Filter::And(filters) | Filter::Or(filters) => filters.iter().any(names_custom_field),
-        Filter::Not(filter) => names_custom_field(filter),
-        Filter::Compare { field, .. }
-        | Filter::In { field, .. }
-        | Filter::Contains { field, .. }
-        | Filter::StartsWith { field, .. }
-        | Filter::Exists { field } => field.key.is_some(),
-        Filter::Search { .. } | Filter::Related(_) => false,
-    }
 }

@@ -102,21 +102,6 @@ fn number(owner: Option<Uuid>, trigram: &str) -> i32 {
     digest(parts).cast_signed()
 }
 
-/// The first text after all those that begin with the prefix; nothing where there is none.
-pub(crate) fn end_of_prefix(prefix: &str) -> Option<String> {
-    let mut characters: Vec<char> = prefix.chars().collect();
-    while let Some(last) = characters.pop() {
-        let next = match last {
-            '\u{10ffff}' => continue,
-            '\u{d7ff}' => '\u{e000}',
-            other => char::from_u32(u32::from(other) + 1)?,
-        };
-        characters.push(next);
-        return Some(characters.into_iter().collect());
-    }
-    None
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -139,15 +124,6 @@ mod tests {
             let part: String = text.chars().skip(skip).take(take).collect();
             let all = trigrams(None, &text);
             prop_assert!(few_trigrams(None, &part).iter().all(|trigram| all.contains(trigram)));
-        }
-
-        #[test]
-        fn the_end_of_a_prefix_parts_the_texts(prefix in any::<String>(), other in any::<String>(), tail in any::<String>()) {
-            let end = end_of_prefix(&prefix);
-            let within = format!("{prefix}{tail}");
-            prop_assert!(end.as_ref().is_none_or(|end| within < *end));
-            let inside = other >= prefix && end.as_ref().is_none_or(|end| other < *end);
-            prop_assert_eq!(inside, other.starts_with(&prefix));
         }
     }
 }

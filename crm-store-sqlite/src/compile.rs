@@ -1,13 +1,12 @@
 //! Filters as SQL conditions.
 //!
-//! The contract's filters are true or false; SQL's conditions can also be unknown. In `WHERE`, `AND` and `OR` an
-//! unknown counts as false, so a leaf needs care only below a `Not`: negation is pushed down to the leaves, where it
-//! becomes `IS NOT TRUE` (or `IS NOT` for an equality). What is not negated stays as plain as an index wants it.
+//! Where negation goes is told by [`Condition`]; at a leaf it becomes `IS NOT TRUE` (or `IS NOT` for an equality).
 
 use crm_core::{
     store::{
-        Comparison, FieldKind, FieldRef, Filter, RelatedFilter, RelatedMeasure, StoreError, StoreResult, Value,
-        fold::fold,
+        FieldKind, FieldRef, Filter, RelatedFilter, RelatedMeasure, StoreError, StoreResult, Value,
+        condition::Condition,
+        fold::{end_of_prefix, fold},
         plan::{is_found_by_element, is_found_by_trigrams},
     },
     time::Timestamp,
@@ -39,7 +38,7 @@ pub(crate) struct Rows<'a> {
 
 impl<'a> Rows<'a> {
     pub(crate) fn new(layouts: &'a Layouts, layout: &'a Layout, organization: Option<Uuid>, filter: &Filter) -> Self {
-        let literal_organization = layout.is_tenant() && names_custom_field(filter);
+        let literal_organization = layout.is_tenant() && filter.names_custom_field();
         Self { layouts, layout, alias: crate::layout::ALIAS, organization, literal_organization }
     }
 
@@ -83,33 +82,26 @@ impl<'a> Rows<'a> {
 
     /// Writes the filter, or its opposite, in parentheses or as one term.
     pub(crate) fn push_condition(&self, statement: &mut Statement, filter: &Filter, negated: bool) -> StoreResult<()> {
-        match filter {
-            Filter::And(filters) if negated => self.push_list(statement, filters, " OR ", "0", true),
-            Filter::And(filters) => self.push_list(statement, filters, " AND ", "1", false),
-            Filter::Or(filters) if negated => self.push_list(statement, filters, " AND ", "1", true),
-            Filter::Or(filters) => self.push_list(statement, filters, " OR ", "0", false),
-            Filter::Not(filter) => self.push_condition(statement, filter, !negated),
-            Filter::Compare { field, comparison: Comparison::NotEqual, value } => {
-                self.push_equal(statement, field, value, !negated)
+        match Condition::of(filter, negated) {
+            Condition::All { filters, negated } => self.push_list(statement, filters, " AND ", "1", negated)?,
+            Condition::Any { filters, negated } => self.push_list(statement, filters, " OR ", "0", negated)?,
+            Condition::Equal(field, value) => self.push_equal(statement, field, value)?,
+            Condition::Unequal(field, value) => {
+                statement.push("(").push(&self.scalar(field)?).push(" IS NOT ");
+                push_operand(statement, field, value);
+                statement.push(")");
             }
-            Filter::Compare { field, comparison: Comparison::Equal, value } => {
-                self.push_equal(statement, field, value, negated)
-            }
-            Filter::Exists { field } if negated && field.kind != FieldKind::TextList => {
+            Condition::Missing(field) => {
                 statement.push("(").push(&self.scalar(field)?).push(" IS NULL)");
-                Ok(())
             }
-            leaf => {
-                if negated {
-                    statement.push("(");
-                }
+            Condition::Leaf(leaf) => self.push_leaf(statement, leaf)?,
+            Condition::NotTrue(leaf) => {
+                statement.push("(");
                 self.push_leaf(statement, leaf)?;
-                if negated {
-                    statement.push(" IS NOT TRUE)");
-                }
-                Ok(())
+                statement.push(" IS NOT TRUE)");
             }
         }
+        Ok(())
     }
 
     /// Halves long lists, so that the depth of SQLite's tree grows with the logarithm of their length.
@@ -139,19 +131,12 @@ impl<'a> Rows<'a> {
         }
     }
 
-    fn push_equal(&self, statement: &mut Statement, field: &FieldRef, value: &Value, negated: bool) -> StoreResult<()> {
-        let scalar = self.scalar(field)?;
-        if negated {
-            statement.push("(").push(&scalar).push(" IS NOT ");
-            push_operand(statement, field, value);
-            statement.push(")");
-            return Ok(());
-        }
+    fn push_equal(&self, statement: &mut Statement, field: &FieldRef, value: &Value) -> StoreResult<()> {
         statement.push("(");
         if let (Value::Text(text), Some(folded)) = (value, self.indexed_folded(field)) {
             statement.push(&folded).push(" = ").bind_text(fold(text)).push(" AND ");
         }
-        statement.push(&scalar).push(" = ");
+        statement.push(&self.scalar(field)?).push(" = ");
         push_operand(statement, field, value);
         statement.push(")");
         Ok(())
@@ -160,15 +145,7 @@ impl<'a> Rows<'a> {
     fn push_leaf(&self, statement: &mut Statement, filter: &Filter) -> StoreResult<()> {
         match filter {
             Filter::Compare { field, comparison, value } => {
-                let operator = match comparison {
-                    Comparison::Equal => "=",
-                    Comparison::NotEqual => "<>",
-                    Comparison::Less => "<",
-                    Comparison::LessOrEqual => "<=",
-                    Comparison::Greater => ">",
-                    Comparison::GreaterOrEqual => ">=",
-                };
-                statement.push("(").push(&self.scalar(field)?).push(" ").push(operator).push(" ");
+                statement.push("(").push(&self.scalar(field)?).push(" ").push(comparison.sql()).push(" ");
                 push_operand(statement, field, value);
                 statement.push(")");
             }
@@ -199,7 +176,7 @@ impl<'a> Rows<'a> {
             Filter::StartsWith { field, text } => {
                 let folded = self.folded(field)?;
                 let prefix = fold(text);
-                let end = search::end_of_prefix(&prefix);
+                let end = end_of_prefix(&prefix);
                 statement.push("(").push(&folded).push(" >= ").bind_text(prefix);
                 if let Some(end) = end {
                     statement.push(" AND ").push(&folded).push(" < ").bind_text(end);
@@ -267,14 +244,7 @@ impl<'a> Rows<'a> {
         if none_counts {
             statement.push("NOT ");
         }
-        let operator = match related.comparison {
-            Comparison::Equal => "=",
-            Comparison::NotEqual => "<>",
-            Comparison::Less => "<",
-            Comparison::LessOrEqual => "<=",
-            Comparison::Greater => ">",
-            Comparison::GreaterOrEqual => ">=",
-        };
+        let operator = related.comparison.sql();
         match related.measure {
             RelatedMeasure::Count => {
                 statement.push("count(*) ").push(operator).push(" ").bind_integer(operand);
@@ -433,18 +403,4 @@ fn path(key: &str) -> StoreResult<String> {
     }
     let quoted = serde_json::Value::from(key).to_string();
     Ok(literal(&format!("$.{quoted}")))
-}
-
-/// Whether a filter looks into custom fields.
-pub(crate) fn names_custom_field(filter: &Filter) -> bool {
-    match filter {
-        Filter::And(filters) | Filter::Or(filters) => filters.iter().any(names_custom_field),
-        Filter::Not(filter) => names_custom_field(filter),
-        Filter::Compare { field, .. }
-        | Filter::In { field, .. }
-        | Filter::Contains { field, .. }
-        | Filter::StartsWith { field, .. }
-        | Filter::Exists { field } => field.key.is_some(),
-        Filter::Search { .. } | Filter::Related(_) => false,
-    }
 }

@@ -35,6 +35,22 @@ pub fn fold(text: &str) -> String {
     }
 }
 
+/// The first text after all those that begin with the prefix, in the order of code points; nothing where there is none.
+#[must_use]
+pub fn end_of_prefix(prefix: &str) -> Option<String> {
+    let mut characters: Vec<char> = prefix.chars().collect();
+    while let Some(last) = characters.pop() {
+        let next = match last {
+            '\u{10ffff}' => continue,
+            '\u{d7ff}' => '\u{e000}',
+            other => char::from_u32(u32::from(other) + 1)?,
+        };
+        characters.push(next);
+        return Some(characters.into_iter().collect());
+    }
+    None
+}
+
 fn pass(text: &str) -> String {
     let mut bare = String::with_capacity(text.len());
     let mut drops_marks = false;
