@@ -17,12 +17,15 @@ impl Turns {
         Self { queues: std::iter::repeat_with(Mutex::default).take(QUEUES).collect() }
     }
 
-    /// Joins the writers of a record, or of whatever else the id names. Who comes while others wait for their turn
-    /// waits too: else the newcomers win each race against those.
+    /// Joins the writers of a record, or of whatever else the id names. Who comes while others have their turn lets them
+    /// end first: else the newcomers win each race against those. Then newcomers go side by side: if each of them took a
+    /// turn, one lost race would line up all who come after for as long as there is no pause.
     pub(crate) async fn join(&self, id: Uuid) -> Turn<'_> {
         let queue = self.queue(id);
-        let held = if queue.try_lock().is_err() { Some(queue.lock().await) } else { None };
-        Turn { queue, held }
+        if queue.try_lock().is_err() {
+            drop(queue.lock().await);
+        }
+        Turn { queue, held: None }
     }
 
     /// The last byte of an id is random.
@@ -48,7 +51,23 @@ impl Turn<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+
+    use futures::poll;
+
     use super::*;
+
+    #[tokio::test]
+    async fn newcomers_wait_for_who_lost_a_race_and_then_go_side_by_side() {
+        let (turns, id) = (Turns::new(), Uuid::nil());
+        let mut loser = turns.join(id).await;
+        loser.wait().await;
+        let (mut first, mut second) = (pin!(turns.join(id)), pin!(turns.join(id)));
+        assert!(poll!(&mut first).is_pending() && poll!(&mut second).is_pending());
+        drop(loser);
+        let first = poll!(&mut first);
+        assert!(first.is_ready() && poll!(&mut second).is_ready());
+    }
 
     #[test]
     fn every_id_has_its_queue() {

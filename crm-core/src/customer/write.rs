@@ -64,7 +64,10 @@ impl Customers<'_> {
         let mut turn = self.crm.turns().join(record.unwrap_or(by.organization.0)).await;
         for _ in 1..ATTEMPTS {
             match self.try_write(by, asks, options).await {
-                Err(error) if is_race(&error) => turn.wait().await,
+                Err(error) if is_race(&error) => {
+                    tracing::debug!(%error, "others were faster: the decision is made again");
+                    turn.wait().await;
+                }
                 done => return done,
             }
         }
