@@ -127,7 +127,7 @@ async fn imported(stage: &Stage, file: String) -> Duration {
     let form = Form::new().part("file", Part::text(file).file_name("customers.csv"));
     let request = client.post(url(stage, "/customers/import")).bearer_auth(&stage.token).multipart(form);
     let answer: Value = request.send().await.unwrap().json().await.unwrap();
-    let path = format!("/customers/import/{}", answer["id"].as_str().unwrap_or_else(|| panic!("{answer}")));
+    let path = format!("/customers/import/{}", answer["id"].as_str().expect("an import"));
     loop {
         let request = client.get(url(stage, &path)).bearer_auth(&stage.token);
         let seen: Value = request.send().await.unwrap().json().await.unwrap();
