@@ -130,7 +130,10 @@ async fn many_starts_at_once_migrate_once() {
     futures::future::join_all((0..8).map(|_| start())).await;
     assert_eq!(number(&url, "SELECT count(*) FROM crm_migrations").await, 1);
     assert_eq!(number(&url, "SELECT count(*) FROM pg_index WHERE NOT indisvalid").await, 0);
-    assert_eq!(number(&url, "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'").await, 0);
+    // The server's other databases have starts of their own.
+    let held = "SELECT count(*) FROM pg_locks JOIN pg_database d ON d.oid = database \
+                WHERE locktype = 'advisory' AND datname = current_database()";
+    assert_eq!(number(&url, held).await, 0);
 }
 
 const fn field(name: &'static str, kind: FieldKind, optional: bool, folded: bool) -> Field {
