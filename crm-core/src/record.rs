@@ -221,6 +221,35 @@ impl<T: FieldType> FieldType for Option<T> {
     }
 }
 
+/// What a type is that has names: shown, read and stored by them. Each type has `ALL` and `name`; the second of each line is
+/// the error of a name that is none.
+macro_rules! named_types {
+    ($($type:ty, $unknown:ident;)+) => {$(
+        impl std::fmt::Display for $type {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.name())
+            }
+        }
+
+        impl AsRef<str> for $type {
+            fn as_ref(&self) -> &str {
+                self.name()
+            }
+        }
+
+        impl std::str::FromStr for $type {
+            type Err = $unknown;
+
+            fn from_str(name: &str) -> std::result::Result<Self, $unknown> {
+                Self::ALL.into_iter().find(|one| one.name() == name).ok_or($unknown)
+            }
+        }
+
+        $crate::text_field_type!($type);
+    )+};
+}
+pub(crate) use named_types;
+
 /// Makes a type that is written as text (`AsRef<str>` and `FromStr`) the type of a text field.
 #[macro_export]
 macro_rules! text_field_type {

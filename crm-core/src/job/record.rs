@@ -1,5 +1,3 @@
-use std::{fmt, str::FromStr};
-
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -176,33 +174,7 @@ pub struct UnknownState;
 #[error("must be one of high, normal, low")]
 pub struct UnknownPriority;
 
-macro_rules! named {
-    ($($type:ty, $unknown:ident;)+) => {$(
-        impl fmt::Display for $type {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(self.name())
-            }
-        }
-
-        impl AsRef<str> for $type {
-            fn as_ref(&self) -> &str {
-                self.name()
-            }
-        }
-
-        impl FromStr for $type {
-            type Err = $unknown;
-
-            fn from_str(name: &str) -> Result<Self, $unknown> {
-                Self::ALL.into_iter().find(|one| one.name() == name).ok_or($unknown)
-            }
-        }
-
-        crate::text_field_type!($type);
-    )+};
-}
-
-named! {
+crate::record::named_types! {
     JobState, UnknownState;
     JobPriority, UnknownPriority;
 }

@@ -1,4 +1,4 @@
-use std::{collections::BTreeMap, fmt, str::FromStr};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -202,33 +202,7 @@ pub struct UnknownImportState;
 #[error("must be one of create, update, upsert")]
 pub struct UnknownImportMode;
 
-macro_rules! named {
-    ($($type:ty, $unknown:ident;)+) => {$(
-        impl fmt::Display for $type {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(self.name())
-            }
-        }
-
-        impl AsRef<str> for $type {
-            fn as_ref(&self) -> &str {
-                self.name()
-            }
-        }
-
-        impl FromStr for $type {
-            type Err = $unknown;
-
-            fn from_str(name: &str) -> Result<Self, $unknown> {
-                Self::ALL.into_iter().find(|one| one.name() == name).ok_or($unknown)
-            }
-        }
-
-        crate::text_field_type!($type);
-    )+};
-}
-
-named! {
+crate::record::named_types! {
     ImportState, UnknownImportState;
     ImportMode, UnknownImportMode;
 }
