@@ -10,13 +10,15 @@ use crate::{
     supervised::{Supervised, free_port, on_path},
 };
 
-/// Runs the broker with a port mapper of its own, and ends both at once: what is in the folder is thrown away.
+/// Runs the broker with a port mapper of its own, and ends both at once: what is in the folder is thrown away. A signal
+/// cuts the first `wait` short, and the broker takes a moment to die: the last one waits until its port is free.
 const RUN: &str = r#"
 epmd -address 127.0.0.1 -port "$ERL_EPMD_PORT" & mapper=$!
 "$@" & broker=$!
 trap 'kill -KILL "$broker" "$mapper"' TERM
 wait "$broker"
-kill -KILL "$mapper" 2>/dev/null
+kill -KILL "$broker" "$mapper" 2>/dev/null
+wait
 "#;
 
 /// A RabbitMQ broker, a node of its own that knows of no other. It writes what it confirms to its files first.

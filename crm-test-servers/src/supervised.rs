@@ -88,10 +88,16 @@ impl Supervised {
         while processes.iter().any(|process| parent(process).is_some()) {
             thread::sleep(Duration::from_millis(5));
         }
-        while TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_ok() {
+        self.until_port_is_free();
+        Ok(())
+    }
+
+    /// Waits until nobody listens any more, half a minute at most: a process that the server has started may end after it.
+    fn until_port_is_free(&self) {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_ok() && Instant::now() < deadline {
             thread::sleep(Duration::from_millis(20));
         }
-        Ok(())
     }
 }
 
@@ -99,6 +105,7 @@ impl Drop for Supervised {
     fn drop(&mut self) {
         drop(self.shell.stdin.take());
         let _ = self.shell.wait();
+        self.until_port_is_free();
     }
 }
 
