@@ -1,4 +1,4 @@
-//! Work that goes on beside requests: sealing the audit trail, handing on events, running jobs, cleaning up.
+//! Work that goes on beside requests: sealing the audit trail, handing on events, delivering them to webhooks, running jobs, cleaning up.
 //!
 //! Any number of processes may run it; leases see to it that one at a time does each piece.
 
@@ -24,6 +24,7 @@ use crate::{
     job, lease,
     store::{Filter, Query, Scope},
     tenancy::Organization,
+    webhook,
 };
 
 /// The longest that a committed entry or event waits to be looked at where no hint came.
@@ -55,11 +56,15 @@ pub async fn run(crm: Crm, stop: impl Future<Output = ()> + Send) {
     let jobs = job::runner::run(crm.clone(), async move {
         let _ = told.wait_for(|stopped| *stopped).await;
     });
+    let mut told = stopped.clone();
+    let webhooks = webhook::run(crm.clone(), async move {
+        let _ = told.wait_for(|stopped| *stopped).await;
+    });
     let stop = async {
         stop.await;
         let _ = stopper.send(true);
     };
-    tokio::join!(seal, publish, fields, clean, jobs, stop);
+    tokio::join!(seal, publish, fields, clean, jobs, webhooks, stop);
 }
 
 /// A piece of work that is done again and again.
@@ -115,7 +120,7 @@ impl Work for Publish {
     }
 
     async fn step(&mut self, crm: &Crm, holder: Uuid) -> Result<()> {
-        while !crm.event_sinks().is_empty() && lease::hold(crm, Self::NAME, holder, LEASE).await? {
+        while crm.hands_on_events() && lease::hold(crm, Self::NAME, holder, LEASE).await? {
             if !relay::is_full(relay::publish_pending(crm).await?) {
                 break;
             }
@@ -207,6 +212,7 @@ pub async fn clean_now(crm: &Crm) -> Result<()> {
     relay::remove_old(crm).await?;
     crm.accounts().remove_ended_sessions().await?;
     crm.idempotency().remove_expired().await?;
+    webhook::remove_old(crm).await?;
     crm.jobs().remove_ended(crm.now().minus(ENDED_JOBS)).await?;
     let due = crm.now().minus(BIN);
     let all = Query::new(Filter::ALL, 0);

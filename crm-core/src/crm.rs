@@ -24,13 +24,14 @@ use crate::{
     job::{Job, JobHandler, JobHandlers, RunningJobs},
     lease::Lease,
     list::CursorKey,
-    port::{Clock, EventSink, InProcessJobSignal, JobSignal, OperatingSystemRandom, Random, SystemClock},
+    port::{Clock, EventSink, InProcessJobSignal, JobSignal, OperatingSystemRandom, Outbound, Random, SystemClock},
     record::Record,
     repo::Repo,
     store::{Collection, SharedStore, Store},
     tenancy::{Organization, OrganizationCache, Organizations, Team, Teams},
     time::Timestamp,
     turn::Turns,
+    webhook::{Webhook, WebhookDelivery},
 };
 
 /// The CRM over one store. Cheap to clone; every clone is the same CRM.
@@ -48,6 +49,8 @@ struct Inner {
     turns: Turns,
     audit_hint: Notify,
     event_hint: Notify,
+    outbound: Option<Arc<dyn Outbound>>,
+    delivery_hint: Notify,
     field_hint: Notify,
     field_sets: FieldSets,
     accounts: AccountState,
@@ -70,6 +73,7 @@ impl fmt::Debug for Crm {
 #[derive(Clone)]
 pub struct CrmBuilder {
     store: SharedStore,
+    outbound: Option<Arc<dyn Outbound>>,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
     event_sinks: Vec<Arc<dyn EventSink>>,
@@ -105,6 +109,13 @@ impl CrmBuilder {
     #[must_use]
     pub fn event_sink(mut self, sink: impl EventSink) -> Self {
         self.event_sinks.push(Arc::new(sink));
+        self
+    }
+
+    /// With a way to send requests to addresses that organizations name. Without, there are no webhooks.
+    #[must_use]
+    pub fn outbound(mut self, outbound: impl Outbound) -> Self {
+        self.outbound = Some(Arc::new(outbound));
         self
     }
 
@@ -150,6 +161,7 @@ impl CrmBuilder {
     pub fn build(self) -> Crm {
         let Self {
             store,
+            outbound,
             clock,
             random,
             event_sinks,
@@ -172,6 +184,8 @@ impl CrmBuilder {
                 turns: Turns::new(),
                 audit_hint: Notify::new(),
                 event_hint: Notify::new(),
+                outbound,
+                delivery_hint: Notify::new(),
                 field_hint: Notify::new(),
                 field_sets: FieldSets::default(),
                 accounts,
@@ -193,6 +207,7 @@ impl Crm {
     pub fn builder(store: SharedStore) -> CrmBuilder {
         CrmBuilder {
             store,
+            outbound: None,
             clock: Arc::new(SystemClock),
             random: Arc::new(OperatingSystemRandom),
             event_sinks: Vec::new(),
@@ -343,6 +358,21 @@ impl Crm {
         &self.inner.event_sinks
     }
 
+    /// Whether anybody takes events.
+    pub(crate) fn hands_on_events(&self) -> bool {
+        !self.inner.event_sinks.is_empty() || self.inner.outbound.is_some()
+    }
+
+    /// The way to addresses that organizations name.
+    pub(crate) fn outbound(&self) -> Option<&dyn Outbound> {
+        self.inner.outbound.as_deref()
+    }
+
+    /// Woken when there is something to be sent to a webhook.
+    pub(crate) fn delivery_hint(&self) -> &Notify {
+        &self.inner.delivery_hint
+    }
+
     /// The sets of custom fields at hand.
     pub(crate) fn field_sets(&self) -> &FieldSets {
         &self.inner.field_sets
@@ -411,6 +441,8 @@ pub const fn collections() -> &'static [&'static Collection] {
         CustomerImport::COLLECTION,
         ImportPart::COLLECTION,
         ImportMapping::COLLECTION,
+        Webhook::COLLECTION,
+        WebhookDelivery::COLLECTION,
     ];
     COLLECTIONS
 }

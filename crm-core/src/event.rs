@@ -5,5 +5,9 @@
 
 mod record;
 pub mod relay;
+mod types;
 
-pub use self::record::{Event, EventId};
+pub use self::{
+    record::{Event, EventId},
+    types::{EVENT_TYPES, EventType, find},
+};

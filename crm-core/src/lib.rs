@@ -27,6 +27,7 @@ pub mod operation;
 pub mod port;
 pub mod record;
 pub mod repo;
+pub mod resealing;
 pub mod rule;
 pub mod secret;
 pub mod store;
@@ -34,6 +35,7 @@ pub mod tenancy;
 pub mod text;
 pub mod time;
 mod turn;
+pub mod webhook;
 
 /// Written on implementations of the ports and of [`store::Store`].
 pub use async_trait::async_trait;

@@ -11,7 +11,7 @@ use crate::{
     audit::{AuditEntry, AuditEntryId, chain},
     crm::Crm,
     error::Result,
-    event::{Event, EventId},
+    event::{self, Event, EventId},
     id::OrganizationId,
     idempotency::{ClaimRecord, Effect},
     record::{Meta, Record, UPDATED_AT},
@@ -33,6 +33,8 @@ pub struct Operation<'a> {
     entries: Vec<AuditEntry>,
     events: Vec<Event>,
     has_jobs: bool,
+    /// A type of event that is none.
+    undeclared: Option<String>,
 }
 
 impl<'a> Operation<'a> {
@@ -54,6 +56,7 @@ impl<'a> Operation<'a> {
             entries: Vec::new(),
             events: Vec::new(),
             has_jobs: false,
+            undeclared: None,
         }
     }
 
@@ -191,7 +194,8 @@ impl<'a> Operation<'a> {
         });
     }
 
-    /// Tells what happened to a record.
+    /// Tells what happened to a record. The type is one of [`EVENT_TYPES`](crate::event::EVENT_TYPES), else nothing is
+    /// committed.
     pub fn emit<T: Record>(&mut self, event_type: &str, record: &T, data: &impl Serialize) {
         self.emit_named(event_type, T::COLLECTION.name, record.id().into(), record.meta().version, data);
     }
@@ -205,6 +209,9 @@ impl<'a> Operation<'a> {
         record_version: i64,
         data: &impl Serialize,
     ) {
+        if event::find(event_type).is_none() {
+            self.undeclared = Some(event_type.to_owned());
+        }
         self.events.push(Event {
             id: self.crm.new_id_at::<EventId>(self.now),
             event_type: event_type.to_owned(),
@@ -234,6 +241,9 @@ impl<'a> Operation<'a> {
     /// # Errors
     /// Those of the store.
     pub async fn try_commit(mut self) -> StoreResult<Vec<Outcome>> {
+        if let Some(event_type) = self.undeclared {
+            return Err(StoreError::Misuse(format!("{event_type} is no declared type of event")));
+        }
         let wanted = self.changes.len();
         if self.is_empty() {
             return Ok(Vec::new());

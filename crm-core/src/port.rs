@@ -1,4 +1,4 @@
-//! Contracts of what lies outside: time, randomness, where events go, and who is told of work.
+//! Contracts of what lies outside: time, randomness, where events go, who is told of work, and requests to others.
 //!
 //! An embedder may bring its own; the ones here are the defaults and the doubles for tests.
 
@@ -7,6 +7,7 @@ mod clock;
 mod event_sink;
 mod job_signal;
 mod limiter;
+mod outbound;
 pub mod queue;
 mod random;
 
@@ -15,5 +16,6 @@ pub use self::{
     event_sink::EventSink,
     job_signal::{InProcessJobSignal, JobSignal},
     limiter::{InProcessLimiter, RequestLimiter},
+    outbound::{Outbound, OutboundAnswer, OutboundFailure, OutboundRequest},
     random::{OperatingSystemRandom, Random, SeededRandom},
 };

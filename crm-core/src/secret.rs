@@ -149,6 +149,11 @@ impl EncryptionKeys {
         Some(format!("v1.{id}.{}.{}", URL_SAFE_NO_PAD.encode(nonce), URL_SAFE_NO_PAD.encode(sealed)))
     }
 
+    /// Whether the newest key sealed it.
+    pub(crate) fn is_newest(&self, sealed: &str) -> bool {
+        self.0.first().is_some_and(|newest| sealed.split('.').nth(1) == Some(newest.id.as_str()))
+    }
+
     /// Opens what was sealed for this purpose and record.
     pub(crate) fn open(&self, bound_to: &str, sealed: &str) -> Result<Vec<u8>, OpenError> {
         let mut parts = sealed.split('.');

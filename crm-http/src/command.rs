@@ -10,6 +10,7 @@ mod migrate;
 mod openapi;
 mod organization;
 mod progress;
+mod rotate_encryption_key;
 mod serve;
 
 use std::{
@@ -110,6 +111,14 @@ Examples:
 
 The exit code is 1 where a row was refused.")]
     Import(Box<import::Options>),
+    /// Encrypt every secret at rest anew, under the newest key of ENCRYPTION_KEY
+    #[command(after_help = "\
+Example:
+  ENCRYPTION_KEY=\"$NEW,$OLD\" crm-http rotate-encryption-key
+
+First let every process serve with both keys, the new one first. Then run this; it may be interrupted and run again,
+while the server serves. A day later leave the old key out.")]
+    RotateEncryptionKey,
     /// Print the OpenAPI 3.1 document of the API
     #[command(after_help = "Example:\n  crm-http openapi > openapi.json")]
     Openapi,
@@ -139,6 +148,7 @@ pub(crate) fn run() -> ExitCode {
         Command::CreateSuperAdmin(options) => create_super_admin::run(&settings, options),
         Command::Export(options) => export::run(&settings, &options),
         Command::Import(options) => import::run(&settings, &options),
+        Command::RotateEncryptionKey => rotate_encryption_key::run(&settings),
         Command::CheckConfig => check_config::run(&settings),
         Command::Openapi => openapi::run(),
     })

@@ -36,6 +36,7 @@ const TAGS: &[(&str, &str)] = &[
     ("Notes", "Internal notes on customers."),
     ("Imports", "Customers from files."),
     ("Jobs", "Long work, watched and cancelled."),
+    ("Webhooks", "Events posted to addresses outside."),
     ("Custom fields", "Fields that an organization adds to its records."),
     ("Operations", "Health and metrics."),
 ];

@@ -47,6 +47,7 @@ pub(crate) mod parameters;
 mod role;
 mod tag;
 mod team;
+mod webhook;
 
 use utoipa_axum::router::OpenApiRouter;
 
@@ -71,6 +72,7 @@ pub(crate) fn api() -> OpenApiRouter<AppState> {
         .merge(field::routes())
         .merge(import::routes())
         .merge(job::routes())
+        .merge(webhook::routes())
 }
 
 /// The routes outside of it.

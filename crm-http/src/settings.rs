@@ -81,8 +81,8 @@ pub struct Settings {
     pub jwt_secret: Secret<String>,
     /// An Ed25519 key, as PEM, that signs access tokens instead.
     pub jwt_key: Option<Secret<String>>,
-    /// Encrypts secrets at rest.
-    pub encryption_key: Secret<String>,
+    /// Encrypt secrets at rest; the newest first, which seals.
+    pub encryption_keys: Vec<Secret<String>>,
     /// How long an access token lives.
     pub access_lifetime: Duration,
     /// How long a refresh token lives.
@@ -107,6 +107,8 @@ pub struct Settings {
     pub health_interval: Duration,
     /// How long it may take to answer.
     pub health_timeout: Duration,
+    /// Private networks that requests to addresses named by organizations may reach.
+    pub outbound_allow_subnets: Vec<IpNet>,
     /// Proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Arc<[IpNet]>,
     /// Who may register.
@@ -350,7 +352,7 @@ impl Reader<'_> {
         let access_lifetime = self.duration("JWT_EXPIRES_IN", Duration::from_mins(15), SECOND, (SECOND, DAY * 30));
         let refresh_lifetime = self.duration("JWT_REFRESH_EXPIRES_IN", DAY * 7, SECOND, (SECOND, DAY * 365));
         let given_jwt_secret = self.secret("JWT_SECRET", production);
-        let given_encryption_key = self.secret("ENCRYPTION_KEY", production);
+        let given_encryption_keys = self.secrets("ENCRYPTION_KEY", production);
         let service_key = self.secret("SERVICE_API_KEY", production);
         let settings = Settings {
             environment,
@@ -393,6 +395,7 @@ impl Reader<'_> {
                 MILLISECOND,
                 (MILLISECOND, DAY),
             ),
+            outbound_allow_subnets: self.read("OUTBOUND_ALLOW_SUBNETS", Vec::new(), parse::networks),
             trusted_proxies: self.read("TRUSTED_PROXIES", Arc::from([]), |text| parse::networks(text).map(Arc::from)),
             registration: self.read("REGISTRATION", default_registration, |text| {
                 text.parse().map_err(|_| "must be open, customer or off".to_owned())
@@ -409,14 +412,14 @@ impl Reader<'_> {
             service_key,
             // Replaced below where none was given.
             jwt_secret: given_jwt_secret.clone().unwrap_or_default(),
-            encryption_key: given_encryption_key.clone().unwrap_or_default(),
+            encryption_keys: given_encryption_keys.clone().unwrap_or_default(),
             data_dir,
         };
         // A wrong setting must not leave files behind.
         if !self.errors.is_empty() {
             return None;
         }
-        self.with_generated(settings, given_jwt_secret.is_none(), given_encryption_key.is_none(), random)
+        self.with_generated(settings, given_jwt_secret.is_none(), given_encryption_keys.is_none(), random)
     }
 
     /// With secrets of the data folder in place of those that were not given.
@@ -436,7 +439,7 @@ impl Reader<'_> {
                     settings.jwt_secret = generated.jwt_secret;
                 }
                 if encryption_key {
-                    settings.encryption_key = generated.encryption_key;
+                    settings.encryption_keys = vec![generated.encryption_key];
                 }
                 Some(settings)
             }
@@ -449,7 +452,17 @@ impl Reader<'_> {
 
     /// A secret that is long enough, and in production not one that everybody knows.
     fn secret(&mut self, name: &str, production: bool) -> Option<Secret<String>> {
-        let text = self.values.text(name)?;
+        let text = self.values.text(name)?.to_owned();
+        self.checked_secret(name, &text, production)
+    }
+
+    /// Several of them, with commas between.
+    fn secrets(&mut self, name: &str, production: bool) -> Option<Vec<Secret<String>>> {
+        let text = self.values.text(name)?.to_owned();
+        text.split(',').map(|part| self.checked_secret(name, part.trim(), production)).collect()
+    }
+
+    fn checked_secret(&mut self, name: &str, text: &str, production: bool) -> Option<Secret<String>> {
         if text.len() < secrets::SHORTEST {
             self.wrong(
                 name,

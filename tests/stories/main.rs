@@ -20,3 +20,4 @@ mod imports;
 mod server;
 mod staff;
 mod together;
+mod webhook;

@@ -71,6 +71,10 @@ declare_permissions! {
     JOBS_WRITE = "jobs:write";
     /// See, and with jobs:write cancel, everybody's long work.
     JOBS_MANAGE = "jobs:manage";
+    /// Read webhooks and their deliveries.
+    WEBHOOKS_READ = "webhooks:read";
+    /// Make, change, try and remove webhooks, and send events again.
+    WEBHOOKS_WRITE = "webhooks:write";
     /// Read and change the own profile, sessions and second factor.
     PROFILE_WRITE = "profile:write";
     /// Read and change the own customer record.

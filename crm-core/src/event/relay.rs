@@ -9,6 +9,7 @@ use crate::{
     id::first_uuid_of,
     record::{ID, Record as _, UPDATED_AT},
     store::{Change, Query, Scope},
+    webhook,
 };
 
 /// Events handed over at once.
@@ -17,14 +18,14 @@ const BATCH: usize = 200;
 /// How long a published event, and one that no sink was there for, is kept.
 pub const RETENTION: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// Hands a batch of waiting events to every sink and marks them. Answers how many there were; the most that a batch
+/// Hands a batch of waiting events to every sink, plans their deliveries to webhooks, and marks them. Answers how many there were; the most that a batch
 /// can have means that more may wait. Events of one record come in the order of its versions. A crash in between,
 /// or a sink that fails, makes the batch come again: the event's id tells.
 ///
 /// # Errors
 /// Those of a sink or of the store; the events stay in the outbox.
 pub async fn publish_pending(crm: &Crm) -> Result<usize> {
-    if crm.event_sinks().is_empty() {
+    if !crm.hands_on_events() {
         return Ok(0);
     }
     let query = Query::new(Event::published_at.missing(), BATCH);
@@ -42,7 +43,13 @@ pub async fn publish_pending(crm: &Crm) -> Result<usize> {
         filter: ID.one_of(events.iter().map(|event| event.id.into())),
         assignments: vec![Event::published_at.set(now), UPDATED_AT.set(now)],
     };
-    crm.store().commit(Scope::Installation, vec![mark]).await?;
+    let mut changes = webhook::planned(crm, &events).await?;
+    let planned = !changes.is_empty();
+    changes.push(mark);
+    crm.store().commit(Scope::Installation, changes).await?;
+    if planned {
+        crm.delivery_hint().notify_one();
+    }
     Ok(events.len())
 }
 
@@ -58,7 +65,7 @@ pub const fn is_full(published: usize) -> bool {
 /// Those of the store.
 pub async fn remove_old(crm: &Crm) -> Result<()> {
     let mut old = ID.less_than(first_uuid_of(crm.now().minus(RETENTION)));
-    if !crm.event_sinks().is_empty() {
+    if crm.hands_on_events() {
         old = Event::published_at.exists().and(old);
     }
     crm.store()

@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use crm_connectors::{GuardedHttp, OutboundRules};
 use crm_core::{
     Crm,
     account::{AccountSettings, SigningKey, SigningKeys},
@@ -9,7 +10,7 @@ use crm_core::{
 };
 use crm_http::{
     RouterOptions,
-    settings::{Database, Settings},
+    settings::{Database, Environment, Settings},
 };
 use crm_store_mongo::{MongoOptions, MongoStore};
 use crm_store_postgres::{PostgresOptions, PostgresStore};
@@ -96,7 +97,12 @@ impl Engine {
 
 /// The CRM of the settings over a store.
 pub(super) fn crm(settings: &Settings, store: SharedStore) -> Result<Crm, Failure> {
-    let builder = Crm::builder(store).accounts(accounts(settings)?);
+    let outbound = GuardedHttp::new(OutboundRules {
+        allowed: settings.outbound_allow_subnets.clone(),
+        plain_http: settings.environment != Environment::Production,
+        ..OutboundRules::default()
+    })?;
+    let builder = Crm::builder(store).accounts(accounts(settings)?).outbound(outbound);
     let builder = if settings.workers > 0 { builder.job_workers(settings.workers) } else { builder };
     // The system's folder for temporary files is memory on some machines.
     let builder =
@@ -111,7 +117,8 @@ fn accounts(settings: &Settings) -> Result<AccountSettings, Failure> {
         Some(pem) => SigningKeys::new(SigningKey::from_ed25519_pem(pem.expose())?, [by_secret]),
         None => SigningKeys::new(by_secret, []),
     };
-    let encryption_keys = EncryptionKeys::from_secrets([settings.encryption_key.expose().as_str()])?;
+    let encryption_keys =
+        EncryptionKeys::from_secrets(settings.encryption_keys.iter().map(|key| key.expose().as_str()))?;
     Ok(AccountSettings {
         access_lifetime: settings.access_lifetime,
         refresh_lifetime: settings.refresh_lifetime,

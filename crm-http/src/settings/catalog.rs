@@ -113,7 +113,11 @@ pub const SETTINGS: &[Setting] = &[
     later("IMAP_PORT", "A first mailbox."),
     later("IMAP_USER", "A first mailbox."),
     later("IMAP_PASS", "A first mailbox.").secret(),
-    later("OUTBOUND_ALLOW_SUBNETS", "Private networks that outgoing calls may reach."),
+    now(
+        "OUTBOUND_ALLOW_SUBNETS",
+        "none",
+        "CIDR blocks that requests to addresses named by organizations may reach although they are private.",
+    ),
     now("TRUSTED_PROXIES", "none", "CIDR blocks whose X-Forwarded-For is believed, separated by commas."),
     later("GOOGLE_CLIENT_ID", "Sign-in with Google; turns dev tokens off."),
     later("GOOGLE_CLIENT_SECRET", "Sign-in with Google.").secret(),
@@ -127,7 +131,12 @@ pub const SETTINGS: &[Setting] = &[
     later("ORDER_SERVICE_URL", "Orders from another service."),
     later("COMPLAINT_SERVICE_URL", "Complaints from another service."),
     later("AUTH_SERVICE_URL", "Another service's sign-in."),
-    now("ENCRYPTION_KEY", "generated", "Encrypts secrets at rest; at least 32 bytes.").secret(),
+    now(
+        "ENCRYPTION_KEY",
+        "generated",
+        "Encrypts secrets at rest; at least 32 bytes. Several with commas between them, the newest first, to rotate it.",
+    )
+    .secret(),
     later("GEOIP_DATABASE", "Countries of addresses."),
     now("LOG_LEVEL", "info", "error, warn, info, debug or trace; or more, such as info,crm_core=debug."),
     now("LOG_FORMAT", "text, in production json", "text or json."),

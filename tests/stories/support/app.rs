@@ -1,5 +1,6 @@
 use std::{future::Future, sync::Arc, time::Duration};
 
+use crm_connectors::{GuardedHttp, OutboundRules};
 use crm_core::{
     Crm,
     account::{AccountSettings, RegistrationMode},
@@ -40,6 +41,7 @@ pub(crate) struct Setup {
     accounts: AccountSettings,
     background: bool,
     event_sink: Option<Arc<dyn EventSink>>,
+    outbound: OutboundRules,
 }
 
 /// What a story is given: an app, or the setup of one.
@@ -82,12 +84,18 @@ impl Setup {
         };
         // Every story comes from one address; those about limits set their own.
         let options = RouterOptions { anonymous_limits: Vec::new(), principal_limit: None, ..RouterOptions::default() };
-        Self { place, clock: None, options, accounts, background: true, event_sink: None }
+        // Receivers of stories are on this machine.
+        let outbound = OutboundRules {
+            allowed: vec!["127.0.0.0/8".parse().expect("a block")],
+            plain_http: true,
+            ..OutboundRules::default()
+        };
+        Self { place, clock: None, options, accounts, background: true, event_sink: None, outbound }
     }
 
     /// The same in another process: the same database and keys, and nothing else in common.
     pub(crate) fn another(&self) -> Self {
-        Self { accounts: self.accounts.clone(), ..Self::at(Arc::clone(&self.place)) }
+        Self { accounts: self.accounts.clone(), outbound: self.outbound.clone(), ..Self::at(Arc::clone(&self.place)) }
     }
 
     /// With a place where events go.
@@ -99,6 +107,12 @@ impl Setup {
     /// With other settings for accounts.
     pub(crate) fn accounts(mut self, change: impl FnOnce(&mut AccountSettings)) -> Self {
         change(&mut self.accounts);
+        self
+    }
+
+    /// With other rules for requests to addresses outside.
+    pub(crate) fn outbound(mut self, change: impl FnOnce(&mut OutboundRules)) -> Self {
+        change(&mut self.outbound);
         self
     }
 
@@ -124,7 +138,8 @@ impl Setup {
     pub(crate) async fn start(self) -> App {
         log::keep();
         let store = self.place.open().await;
-        let mut builder = Crm::builder(store).accounts(self.accounts);
+        let outbound = GuardedHttp::new(self.outbound).expect("TLS");
+        let mut builder = Crm::builder(store).accounts(self.accounts).outbound(outbound);
         if let Some(clock) = self.clock {
             builder = builder.clock(SharedClock(clock));
         }

@@ -1,0 +1,218 @@
+//! Requests to addresses that an organization names.
+//!
+//! The name is resolved once for a connection, every address that it has is judged, and the connection goes to one of
+//! those: a name that means something else a moment later gains nothing. Proxies of the environment, redirects and
+//! cookies play no part.
+
+pub(crate) mod address;
+mod resolve;
+pub(crate) mod target;
+
+use std::{error::Error as _, net::IpAddr, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use crm_core::port::{Outbound, OutboundAnswer, OutboundFailure, OutboundRequest};
+use ipnet::IpNet;
+use reqwest::{
+    Client,
+    header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT},
+    redirect,
+};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::time::timeout;
+
+pub use self::resolve::{Resolve, SystemResolver};
+use self::{
+    resolve::{Guard, NotAllowed},
+    target::{Refusal, Target},
+};
+
+/// How long a connection may take to be made.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long everything may take together.
+const TOTAL_TIMEOUT: Duration = Duration::from_secs(20);
+/// So much of a body is read; what is longer is cut off with its connection.
+const READ: usize = 64 * 1024;
+/// So much of it is kept.
+const KEPT: usize = 1024;
+/// How long a connection waits for the next request.
+const IDLE: Duration = Duration::from_secs(30);
+/// Idle connections of one receiver.
+const IDLE_EACH: usize = 4;
+/// A longer wait than this is not believed.
+const LONGEST_WAIT: u64 = 24 * 3600;
+
+/// Which addresses may be reached, and for how long an answer is waited for.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct OutboundRules {
+    /// Blocks that may be reached although they are private, on any port.
+    pub allowed: Vec<IpNet>,
+    /// Whether `http` is allowed beside `https`: for development.
+    pub plain_http: bool,
+    /// How long everything may take together: 20 seconds.
+    pub timeout: Duration,
+}
+
+impl Default for OutboundRules {
+    fn default() -> Self {
+        Self { allowed: Vec::new(), plain_http: false, timeout: TOTAL_TIMEOUT }
+    }
+}
+
+impl OutboundRules {
+    fn allows(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.allowed.iter().any(|block| block.contains(&address))
+    }
+
+    /// Whether an address may be reached: on an unusual port only where it is named in so many words.
+    fn admits(&self, address: IpAddr, any_port: bool) -> bool {
+        self.allows(address) || (!any_port && address::is_public(address))
+    }
+}
+
+/// TLS cannot be set up.
+#[derive(Debug, thiserror::Error)]
+#[error("outgoing TLS cannot be set up")]
+pub struct TlsError(#[source] Box<dyn std::error::Error + Send + Sync>);
+
+/// Sends requests to addresses that an organization names, and lets none of them reach what lies inside.
+#[derive(Clone, Debug)]
+pub struct GuardedHttp {
+    rules: Arc<OutboundRules>,
+    resolver: Arc<dyn Resolve>,
+    usual_ports: Client,
+    any_port: Client,
+}
+
+impl GuardedHttp {
+    /// By the machine's resolver.
+    ///
+    /// # Errors
+    /// [`TlsError`].
+    pub fn new(rules: OutboundRules) -> Result<Self, TlsError> {
+        Self::with_resolver(rules, SystemResolver)
+    }
+
+    /// By another resolver.
+    ///
+    /// # Errors
+    /// [`TlsError`].
+    pub fn with_resolver(rules: OutboundRules, resolver: impl Resolve) -> Result<Self, TlsError> {
+        let (rules, resolver): (_, Arc<dyn Resolve>) = (Arc::new(rules), Arc::new(resolver));
+        let tls = tls()?;
+        let client = |any_port| {
+            let guard = Guard { rules: Arc::clone(&rules), resolver: Arc::clone(&resolver), any_port };
+            Client::builder()
+                .tls_backend_preconfigured(tls.clone())
+                .dns_resolver(Arc::new(guard))
+                .redirect(redirect::Policy::none())
+                .no_proxy()
+                .referer(false)
+                .connect_timeout(CONNECT_TIMEOUT)
+                .timeout(rules.timeout)
+                .pool_idle_timeout(IDLE)
+                .pool_max_idle_per_host(IDLE_EACH)
+                .build()
+                .map_err(|error| TlsError(error.into()))
+        };
+        let (usual_ports, any_port) = (client(false)?, client(true)?);
+        Ok(Self { rules, resolver, usual_ports, any_port })
+    }
+
+    /// The address taken apart; one that is written as digits is judged at once.
+    fn target(&self, url: &str) -> Result<Target, Refusal> {
+        let target = Target::parse(url, self.rules.plain_http)?;
+        match target.address() {
+            Some(address) if !self.rules.admits(address, target.is_unusual_port()) => Err(target.not_admitted()),
+            _ => Ok(target),
+        }
+    }
+}
+
+#[async_trait]
+impl Outbound for GuardedHttp {
+    async fn check(&self, url: &str) -> Result<(), OutboundFailure> {
+        let target = self.target(url).map_err(refused)?;
+        let Some(name) = target.name() else { return Ok(()) };
+        let Ok(Ok(addresses)) = timeout(CONNECT_TIMEOUT, self.resolver.resolve(name)).await else { return Ok(()) };
+        let inside = |address: &IpAddr| !self.rules.admits(*address, target.is_unusual_port());
+        if addresses.iter().any(inside) { Err(refused(target.not_admitted())) } else { Ok(()) }
+    }
+
+    async fn post(&self, request: OutboundRequest) -> Result<OutboundAnswer, OutboundFailure> {
+        let target = self.target(&request.url).map_err(refused)?;
+        let client = if target.is_unusual_port() { &self.any_port } else { &self.usual_ports };
+        let mut headers = HeaderMap::with_capacity(request.headers.len() + 1);
+        headers.insert(USER_AGENT, HeaderValue::from_static(concat!("crm/", env!("CARGO_PKG_VERSION"))));
+        for (name, value) in &request.headers {
+            let header = HeaderName::try_from(name).ok().zip(HeaderValue::try_from(value.expose()).ok());
+            let Some((name, mut value)) = header else {
+                return Err(OutboundFailure::Refused(format!("The header {name} cannot be sent.")));
+            };
+            value.set_sensitive(true);
+            headers.insert(name, value);
+        }
+        let exchange = async {
+            let sent = client.post(target.url().clone()).headers(headers).body(request.body).send().await;
+            let mut response = sent.map_err(|error| failure(&error))?;
+            let mut body = Vec::new();
+            let mut read = 0;
+            // The status counts, whatever becomes of the body.
+            while let Ok(Some(chunk)) = response.chunk().await {
+                read += chunk.len();
+                let room = KEPT.saturating_sub(body.len()).min(chunk.len());
+                body.extend_from_slice(chunk.get(..room).unwrap_or_default());
+                if read > READ {
+                    break;
+                }
+            }
+            Ok(OutboundAnswer {
+                status: response.status().as_u16(),
+                retry_after: retry_after(response.headers()),
+                body,
+            })
+        };
+        // The client's own time-out ends when the head has come, for whoever reads the body in pieces.
+        timeout(self.rules.timeout, exchange).await.unwrap_or(Err(OutboundFailure::TimedOut))
+    }
+}
+
+fn refused(refusal: Refusal) -> OutboundFailure {
+    OutboundFailure::Refused(refusal.to_string())
+}
+
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds: u64 = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds.min(LONGEST_WAIT)))
+}
+
+/// What went wrong, in a sentence without addresses: those of the inside are nobody's business.
+fn failure(error: &reqwest::Error) -> OutboundFailure {
+    let mut cause = error.source();
+    while let Some(found) = cause {
+        if let Some(NotAllowed) = found.downcast_ref() {
+            return OutboundFailure::Refused(Refusal::Inside.to_string());
+        }
+        cause = found.source();
+    }
+    if error.is_timeout() {
+        OutboundFailure::TimedOut
+    } else if error.is_connect() {
+        OutboundFailure::Unreachable("No connection can be made there.".to_owned())
+    } else {
+        OutboundFailure::Broken("The connection broke before the answer had come.".to_owned())
+    }
+}
+
+/// The authorities that the machine trusts, or those that browsers trust where it names none.
+fn tls() -> Result<ClientConfig, TlsError> {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if roots.is_empty() {
+        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    Ok(builder.map_err(|error| TlsError(error.into()))?.with_root_certificates(roots).with_no_client_auth())
+}

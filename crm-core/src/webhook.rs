@@ -1,0 +1,35 @@
+//! Outgoing webhooks: events are posted to addresses that an organization names, signed by the rules of Standard
+//! Webhooks, tried again for a day, and logged.
+//!
+//! The relay plans a [`WebhookDelivery`] for each event and webhook in the commit that marks the events as handed on, so
+//! that none is lost and none is planned twice. Any number of processes deliver: each delivery is leased to one of them,
+//! and an attempt is noted before it is made.
+
+mod deliver;
+mod delivery;
+mod input;
+mod lane;
+mod plan;
+mod record;
+mod schedule;
+mod service;
+mod signature;
+
+pub use self::{
+    deliver::deliver_due,
+    delivery::{
+        DeliveryAttempt, DeliveryAttempts, DeliveryState, UnknownDeliveryState, WebhookDelivery, WebhookDeliveryId,
+    },
+    input::{ChangedWebhook, CustomHeaders, EventFilter, NewWebhook, ReplayRequest},
+    record::{DisabledReason, UnknownDisabledReason, Webhook, WebhookId},
+    service::{CreatedWebhook, Webhooks},
+    signature::{InvalidSecret, SigningSecret},
+};
+pub(crate) use self::{
+    deliver::run,
+    plan::{planned, remove_old},
+    service::bound_to,
+};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,168 @@
+use std::{collections::HashMap, time::Duration};
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use super::{
+    DeliveryAttempts, DeliveryState, EventFilter, Webhook, WebhookDelivery, WebhookDeliveryId, WebhookId,
+    service::MOST_WEBHOOKS,
+};
+use crate::{
+    crm::Crm,
+    error::{Error, Result},
+    event::Event,
+    id::{OrganizationId, first_uuid_of},
+    record::{ID, Meta, Record as _},
+    store::{Change, Filter, Query, Scope},
+    time::Timestamp,
+};
+
+/// How long a delivery is kept.
+const RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
+/// What stands on a delivery to a webhook that is disabled.
+pub(super) const DISABLED: &str = "The webhook is disabled.";
+
+/// The changes that plan the deliveries of events. They go into the commit that marks the events as handed on: there the
+/// unique key refuses whoever plans the same a second time.
+pub(crate) async fn planned(crm: &Crm, events: &[Event]) -> Result<Vec<Change>> {
+    if crm.outbound().is_none() {
+        return Ok(Vec::new());
+    }
+    let mut webhooks: HashMap<OrganizationId, Vec<Webhook>> = HashMap::new();
+    let mut rows = Vec::new();
+    let now = crm.now();
+    for event in events {
+        let organization = event.meta.organization_id;
+        if organization == OrganizationId::INSTALLATION {
+            continue;
+        }
+        if !webhooks.contains_key(&organization) {
+            let all = Query::new(Filter::ALL, MOST_WEBHOOKS);
+            let found = crm.repo::<Webhook>().find(Scope::Organization(organization), &all).await?;
+            webhooks.insert(organization, found.records);
+        }
+        let mut payload = None;
+        for webhook in webhooks.get(&organization).into_iter().flatten() {
+            if !EventFilter::listens(&webhook.events, &event.event_type) {
+                continue;
+            }
+            let payload = match &payload {
+                Some(payload) => payload,
+                None => payload.insert(payload_of(event)?),
+            };
+            let mut delivery = new(crm, webhook, event.id.0, &event.event_type, payload.clone(), now);
+            if !webhook.enabled {
+                // Not sent, and there to be replayed once the webhook is mended.
+                delivery.state = DeliveryState::Failed;
+                delivery.due_at = None;
+                delivery.error = Some(DISABLED.to_owned());
+            }
+            rows.push(delivery.to_row());
+        }
+    }
+    Ok(if rows.is_empty() {
+        Vec::new()
+    } else {
+        vec![Change::Insert { collection: WebhookDelivery::COLLECTION, rows }]
+    })
+}
+
+/// A delivery that is due now.
+pub(super) fn new(
+    crm: &Crm,
+    webhook: &Webhook,
+    event_id: Uuid,
+    event_type: &str,
+    payload: String,
+    now: Timestamp,
+) -> WebhookDelivery {
+    WebhookDelivery {
+        id: crm.new_id_at::<WebhookDeliveryId>(now),
+        webhook_id: webhook.id,
+        event_id,
+        event_type: event_type.to_owned(),
+        payload,
+        state: DeliveryState::Pending,
+        attempts: 0,
+        step: 0,
+        begun_at: now,
+        due_at: Some(now),
+        holder: None,
+        last_attempt_at: None,
+        last_status: None,
+        error: None,
+        log: DeliveryAttempts::default(),
+        meta: Meta::new(webhook.meta.organization_id, now),
+    }
+}
+
+/// The event that tries a webhook, as it is posted.
+pub(super) fn test_payload(
+    webhook: WebhookId,
+    organization: OrganizationId,
+    id: Uuid,
+    now: Timestamp,
+) -> Result<String> {
+    let payload = serde_json::json!({
+        "id": id,
+        "type": super::service::TEST,
+        "version": 1,
+        "timestamp": now,
+        "organization_id": organization,
+        "data": {"webhook_id": webhook},
+    });
+    serde_json::to_string(&payload).map_err(Error::internal)
+}
+
+#[derive(Serialize)]
+struct Payload<'a> {
+    id: Uuid,
+    #[serde(rename = "type")]
+    event_type: &'a str,
+    version: i64,
+    timestamp: Timestamp,
+    organization_id: OrganizationId,
+    record: RecordReference<'a>,
+    actor: ActorReference<'a>,
+    request_id: Option<&'a str>,
+    data: &'a RawValue,
+}
+
+#[derive(Serialize)]
+struct RecordReference<'a> {
+    #[serde(rename = "type")]
+    record_type: &'a str,
+    id: Uuid,
+    version: i64,
+}
+
+#[derive(Serialize)]
+struct ActorReference<'a> {
+    #[serde(rename = "type")]
+    actor_type: &'a str,
+    id: Option<Uuid>,
+}
+
+fn payload_of(event: &Event) -> Result<String> {
+    let payload = Payload {
+        id: event.id.0,
+        event_type: &event.event_type,
+        version: event.event_version,
+        timestamp: event.meta.created_at,
+        organization_id: event.meta.organization_id,
+        record: RecordReference { record_type: &event.record_type, id: event.record_id, version: event.record_version },
+        actor: ActorReference { actor_type: &event.actor_type, id: event.actor_id },
+        request_id: event.request_id.as_deref(),
+        data: serde_json::from_str(event.data.as_str()).map_err(Error::internal)?,
+    };
+    serde_json::to_string(&payload).map_err(Error::internal)
+}
+
+/// Removes deliveries that were kept long enough. For the background work.
+pub(crate) async fn remove_old(crm: &Crm) -> Result<()> {
+    let old = WebhookDelivery::due_at.missing().and(ID.less_than(first_uuid_of(crm.now().minus(RETENTION))));
+    let remove = Change::DeleteWhere { collection: WebhookDelivery::COLLECTION, filter: old };
+    crm.store().commit(Scope::Installation, vec![remove]).await?;
+    Ok(())
+}
