@@ -206,7 +206,7 @@ on_every_store! {
         let (made, secret) = webhook(&shop.admin, &receiver.url, &["customer.created"]).await;
         customer(&shop, "Ada").await;
         let first = receiver.next().await;
-        let mut wait = async |attempts: i64| {
+        let wait = async |attempts: i64| {
             delivery_in(&app, &shop.admin, &made, |delivery| {
                 delivery["attempts"] == attempts && delivery["log"].as_array().map(Vec::len) == usize::try_from(attempts).ok()
             }).await
