@@ -233,10 +233,7 @@ async fn send(crm: &Crm, delivery: WebhookDelivery) -> Result<Ended> {
         Verdict::Delivered | Verdict::Gone => None,
     };
     match (verdict, next) {
-        (Verdict::Delivered, _) => {
-            assignments.extend(ended(DeliveryState::Delivered, now));
-            assignments.push(WebhookDelivery::error.set(None));
-        }
+        (Verdict::Delivered, _) => assignments.extend(ended(DeliveryState::Delivered, now)),
         (_, Some((step, due))) => assignments.extend([
             WebhookDelivery::step.set(step),
             WebhookDelivery::due_at.set(due),

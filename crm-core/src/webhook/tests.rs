@@ -16,12 +16,15 @@ use crate::{
     access::Principal,
     account::{AccountSettings, SigningKey, SigningKeys},
     event::{Event, relay},
+    id::OrganizationId,
     input::FromInput as _,
     operation::Operation,
     port::{ManualClock, Outbound, OutboundAnswer, OutboundFailure, OutboundRequest, SeededRandom},
+    record::Record as _,
     resealing::{Resealed, reseal},
     secret::EncryptionKeys,
-    store::{Filter, Query, Scope, SharedStore, Store as _, memory::MemoryStore},
+    store::{Change, Filter, Query, Scope, SharedStore, Store as _, memory::MemoryStore},
+    tenancy::NewOrganization,
     time::Timestamp,
 };
 
@@ -66,7 +69,13 @@ impl Shop {
         let clock = Arc::new(ManualClock::new(Timestamp::from_milliseconds(1_780_000_000_000).expect("an instant")));
         let (sent, came) = mpsc::unbounded_channel();
         let double = Double { replies: Arc::new(Mutex::new(replies.iter().copied().collect())), sent };
-        let by = Principal::system(uuid::Uuid::from_u128(1).into());
+        let crm = Crm::builder(Arc::clone(&store) as SharedStore).clock(Arc::clone(&clock)).build();
+        let new = NewOrganization::from_json(&json!({"name": "Shop"})).expect("valid");
+        let installation = Principal::system(OrganizationId::INSTALLATION);
+        let organization = crm.organizations().create(&installation, new).await.expect("created");
+        let told = Change::DeleteWhere { collection: Event::COLLECTION, filter: Filter::ALL };
+        crm.store().commit(Scope::Installation, vec![told]).await.expect("only what the test tells");
+        let by = Principal::system(organization.id);
         Self { store, clock, double, came, by }
     }
 
