@@ -123,6 +123,10 @@ impl GuardedHttp {
     /// The address taken apart; one that is written as digits is judged at once.
     fn target(&self, url: &str) -> Result<Target, Refusal> {
         let target = Target::parse(url, self.rules.plain_http)?;
+        // No name can lead to a network that was not named.
+        if target.is_unusual_port() && self.rules.allowed.is_empty() {
+            return Err(target.not_admitted());
+        }
         match target.address() {
             Some(address) if !self.rules.admits(address, target.is_unusual_port()) => Err(target.not_admitted()),
             _ => Ok(target),

@@ -199,7 +199,7 @@ on_every_store! {
     /// A receiver that fails gets the event again, under the same id, until it takes it or a day is over.
     async fn retries(setup: Setup) {
         let clock = clock();
-        let app = setup.clock(&clock).start().await;
+        let app = setup.clock(&clock).accounts(|accounts| accounts.access_lifetime = Duration::from_hours(48)).start().await;
         let shop = app.organization("Shop").await;
         let replies = [Reply::Status(500), Reply::RetryAfter(429, 600), Reply::Moved, Reply::Breaks, Reply::Large];
         let mut receiver = Receiver::start(&replies).await;
@@ -348,8 +348,8 @@ on_every_store! {
             let shop = &shop;
             async move { customer(shop, &format!("Customer {number}")).await }
         })).await;
-        let relays = futures::future::join_all((0..4).map(|_| relay::publish_pending(&app.crm))).await;
-        assert!(relays.iter().any(Result::is_ok));
+        // Beside the one in the background: whoever comes second plans nothing.
+        futures::future::join_all((0..4).map(|_| relay::publish_pending(&app.crm))).await;
         let mut ids: Vec<Value> = Vec::new();
         for _ in &customers {
             ids.push(receiver.next().await.json()["data"]["id"].clone());
