@@ -225,7 +225,7 @@ on_every_store! {
         let delivery = wait(5).await;
         assert_eq!((&delivery["state"], &delivery["due_at"], &delivery["error"]), (&json!("delivered"), &Value::Null, &Value::Null));
         let statuses: Vec<&Value> = delivery["log"].as_array().expect("a log").iter().map(|attempt| &attempt["status"]).collect();
-        assert_eq!(statuses, [500, 429, 302, 500, 200]);
+        assert_eq!(statuses, [&json!(500), &json!(429), &json!(302), &Value::Null, &json!(200)]);
         assert_eq!(delivery["log"][4]["response"].as_str().map(str::len), Some(1024), "the first KB of 10 MB");
         assert!(receiver.is_quiet(), "nobody went elsewhere");
         let webhook = shop.admin.get(path(&made)).await.ok();
