@@ -11,15 +11,21 @@ pub(crate) mod target;
 use std::{error::Error as _, net::IpAddr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use crm_core::port::{Outbound, OutboundAnswer, OutboundFailure, OutboundRequest};
-use ipnet::IpNet;
-use reqwest::{
-    Client,
+use http_body_util::{BodyExt as _, Full};
+use hyper::{
+    Request, Uri,
     header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT},
-    redirect,
 };
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::{
+    client::legacy::{Client, Error, connect::HttpConnector},
+    rt::{TokioExecutor, TokioTimer},
+};
+use ipnet::IpNet;
 use rustls::{ClientConfig, RootCertStore};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 pub use self::resolve::{Resolve, SystemResolver};
 use self::{
@@ -35,6 +41,8 @@ const TOTAL_TIMEOUT: Duration = Duration::from_secs(20);
 const READ: usize = 64 * 1024;
 /// So much of it is kept.
 const KEPT: usize = 1024;
+/// A longer head is refused.
+const HEAD: usize = 64 * 1024;
 /// How long a connection waits for the next request.
 const IDLE: Duration = Duration::from_secs(30);
 /// Idle connections of one receiver.
@@ -76,13 +84,16 @@ impl OutboundRules {
 #[error("outgoing TLS cannot be set up")]
 pub struct TlsError(#[source] Box<dyn std::error::Error + Send + Sync>);
 
+/// Connections that go nowhere but where the guard lets them. It knows of no proxy, no redirect and no cookie.
+type Connections = Client<HttpsConnector<HttpConnector<Guard>>, Full<Bytes>>;
+
 /// Sends requests to addresses that an organization names, and lets none of them reach what lies inside.
 #[derive(Clone, Debug)]
 pub struct GuardedHttp {
     rules: Arc<OutboundRules>,
     resolver: Arc<dyn Resolve>,
-    usual_ports: Client,
-    any_port: Client,
+    usual_ports: Connections,
+    any_port: Connections,
 }
 
 impl GuardedHttp {
@@ -101,28 +112,29 @@ impl GuardedHttp {
     pub fn with_resolver(rules: OutboundRules, resolver: impl Resolve) -> Result<Self, TlsError> {
         let (rules, resolver): (_, Arc<dyn Resolve>) = (Arc::new(rules), Arc::new(resolver));
         let tls = tls()?;
-        let client = |any_port| {
+        let connections = |any_port| {
             let guard = Guard { rules: Arc::clone(&rules), resolver: Arc::clone(&resolver), any_port };
-            Client::builder()
-                .tls_backend_preconfigured(tls.clone())
-                .dns_resolver(Arc::new(guard))
-                .redirect(redirect::Policy::none())
-                .no_proxy()
-                .referer(false)
-                .connect_timeout(CONNECT_TIMEOUT)
-                .timeout(rules.timeout)
+            let mut connector = HttpConnector::new_with_resolver(guard);
+            connector.enforce_http(false);
+            connector.set_nodelay(true);
+            connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
+            let encrypted = HttpsConnectorBuilder::new().with_tls_config(tls.clone());
+            let encrypted = if rules.plain_http { encrypted.https_or_http() } else { encrypted.https_only() };
+            Client::builder(TokioExecutor::new())
+                .pool_timer(TokioTimer::new())
                 .pool_idle_timeout(IDLE)
                 .pool_max_idle_per_host(IDLE_EACH)
-                .build()
-                .map_err(|error| TlsError(error.into()))
+                .http1_max_buf_size(HEAD)
+                .build(encrypted.enable_http1().wrap_connector(connector))
         };
-        let (usual_ports, any_port) = (client(false)?, client(true)?);
+        let (usual_ports, any_port) = (connections(false), connections(true));
         Ok(Self { rules, resolver, usual_ports, any_port })
     }
 
     /// The address taken apart; one that is written as digits is judged at once.
     fn target(&self, url: &str) -> Result<Target, Refusal> {
         let target = Target::parse(url, self.rules.plain_http)?;
+        uri(&target)?;
         // No name can lead to a network that was not named.
         if target.is_unusual_port() && self.rules.allowed.is_empty() {
             return Err(target.not_admitted());
@@ -146,8 +158,10 @@ impl Outbound for GuardedHttp {
 
     async fn post(&self, request: OutboundRequest) -> Result<OutboundAnswer, OutboundFailure> {
         let target = self.target(&request.url).map_err(refused)?;
-        let client = if target.is_unusual_port() { &self.any_port } else { &self.usual_ports };
-        let mut headers = HeaderMap::with_capacity(request.headers.len() + 1);
+        let mut outgoing = Request::post(uri(&target).map_err(refused)?)
+            .body(Full::new(request.body))
+            .map_err(|_| refused(Refusal::Malformed))?;
+        let headers = outgoing.headers_mut();
         headers.insert(USER_AGENT, HeaderValue::from_static(concat!("crm/", env!("CARGO_PKG_VERSION"))));
         for (name, value) in &request.headers {
             let header = HeaderName::try_from(name).ok().zip(HeaderValue::try_from(value.expose()).ok());
@@ -157,29 +171,29 @@ impl Outbound for GuardedHttp {
             value.set_sensitive(true);
             headers.insert(name, value);
         }
-        let exchange = async {
-            let sent = client.post(target.url().clone()).headers(headers).body(request.body).send().await;
-            let mut response = sent.map_err(|error| failure(&error))?;
-            let mut body = Vec::new();
-            let mut read = 0;
-            // The status counts, whatever becomes of the body.
-            while let Ok(Some(chunk)) = response.chunk().await {
-                read += chunk.len();
-                let room = KEPT.saturating_sub(body.len()).min(chunk.len());
-                body.extend_from_slice(chunk.get(..room).unwrap_or_default());
-                if read > READ {
-                    break;
-                }
+        let connections = if target.is_unusual_port() { &self.any_port } else { &self.usual_ports };
+        let end = Instant::now() + self.rules.timeout;
+        let sent = timeout_at(end, connections.request(outgoing)).await.map_err(|_| OutboundFailure::TimedOut)?;
+        let response = sent.map_err(|error| failure(&error))?;
+        let (status, retry_after) = (response.status().as_u16(), retry_after(response.headers()));
+        let mut incoming = response.into_body();
+        let (mut body, mut read) = (Vec::new(), 0);
+        // The status counts, whatever becomes of the body.
+        while let Ok(Some(Ok(frame))) = timeout_at(end, incoming.frame()).await {
+            let chunk = frame.into_data().unwrap_or_default();
+            read += chunk.len();
+            let room = KEPT.saturating_sub(body.len()).min(chunk.len());
+            body.extend_from_slice(chunk.get(..room).unwrap_or_default());
+            if read > READ {
+                break;
             }
-            Ok(OutboundAnswer {
-                status: response.status().as_u16(),
-                retry_after: retry_after(response.headers()),
-                body,
-            })
-        };
-        // The client's own time-out ends when the head has come, for whoever reads the body in pieces.
-        timeout(self.rules.timeout, exchange).await.unwrap_or(Err(OutboundFailure::TimedOut))
+        }
+        Ok(OutboundAnswer { status, retry_after, body })
     }
+}
+
+fn uri(target: &Target) -> Result<Uri, Refusal> {
+    Uri::try_from(target.url().as_str()).map_err(|_| Refusal::Malformed)
 }
 
 fn refused(refusal: Refusal) -> OutboundFailure {
@@ -192,7 +206,7 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 }
 
 /// What went wrong, in a sentence without addresses: those of the inside are nobody's business.
-fn failure(error: &reqwest::Error) -> OutboundFailure {
+fn failure(error: &Error) -> OutboundFailure {
     let mut cause = error.source();
     while let Some(found) = cause {
         if let Some(NotAllowed) = found.downcast_ref() {
@@ -200,9 +214,7 @@ fn failure(error: &reqwest::Error) -> OutboundFailure {
         }
         cause = found.source();
     }
-    if error.is_timeout() {
-        OutboundFailure::TimedOut
-    } else if error.is_connect() {
+    if error.is_connect() {
         OutboundFailure::Unreachable("No connection can be made there.".to_owned())
     } else {
         OutboundFailure::Broken("The connection broke before the answer had come.".to_owned())

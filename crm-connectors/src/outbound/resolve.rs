@@ -1,9 +1,21 @@
-use std::{fmt, io, net::IpAddr, sync::Arc};
+use std::{
+    error::Error,
+    fmt,
+    future::Future,
+    io,
+    net::{IpAddr, SocketAddr},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    vec,
+};
 
 use async_trait::async_trait;
-use reqwest::dns::{Addrs, Name, Resolving};
+use hyper_util::client::legacy::connect::dns::Name;
+use tokio::time::timeout;
+use tower::Service;
 
-use super::OutboundRules;
+use super::{CONNECT_TIMEOUT, OutboundRules};
 
 /// Finds the addresses of a name.
 #[async_trait]
@@ -39,17 +51,27 @@ pub(super) struct Guard {
     pub(super) any_port: bool,
 }
 
-impl reqwest::dns::Resolve for Guard {
-    fn resolve(&self, name: Name) -> Resolving {
+impl Service<Name> for Guard {
+    type Response = vec::IntoIter<SocketAddr>;
+    type Error = Box<dyn Error + Send + Sync>;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
         let Self { rules, resolver, any_port } = self.clone();
         Box::pin(async move {
-            let addresses = resolver.resolve(name.as_str()).await?;
+            let addresses = timeout(CONNECT_TIMEOUT, resolver.resolve(name.as_str())).await??;
             // One that lies inside is enough: which of them is tried is not ours to say.
             if !addresses.iter().all(|address| rules.admits(*address, any_port)) {
                 tracing::warn!(name = name.as_str(), "An outgoing request to a private address was refused.");
                 return Err(NotAllowed.into());
             }
-            Ok(Box::new(addresses.into_iter().map(|address| (address, 0_u16).into())) as Addrs)
+            // The port is put in by who connects.
+            let addresses: Vec<SocketAddr> = addresses.into_iter().map(|address| (address, 0).into()).collect();
+            Ok(addresses.into_iter())
         })
     }
 }
