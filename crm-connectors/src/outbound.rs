@@ -5,6 +5,7 @@
 //! cookies play no part.
 
 pub(crate) mod address;
+mod connect;
 mod resolve;
 pub(crate) mod target;
 
@@ -18,9 +19,8 @@ use hyper::{
     Request, Uri,
     header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT},
 };
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
-    client::legacy::{Client, Error, connect::HttpConnector},
+    client::legacy::{Client, Error},
     rt::{TokioExecutor, TokioTimer},
 };
 use ipnet::IpNet;
@@ -29,11 +29,12 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 pub use self::resolve::{Resolve, SystemResolver};
 use self::{
+    connect::Connector,
     resolve::{Guard, NotAllowed},
     target::{Refusal, Target},
 };
 
-/// How long a connection may take to be made.
+/// How long a connection may take to be made: the name, TCP and TLS, each and together.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long everything may take together.
 const TOTAL_TIMEOUT: Duration = Duration::from_secs(20);
@@ -85,7 +86,7 @@ impl OutboundRules {
 pub struct TlsError(#[source] Box<dyn std::error::Error + Send + Sync>);
 
 /// Connections that go nowhere but where the guard lets them. It knows of no proxy, no redirect and no cookie.
-type Connections = Client<HttpsConnector<HttpConnector<Guard>>, Full<Bytes>>;
+type Connections = Client<Connector, Full<Bytes>>;
 
 /// Sends requests to addresses that an organization names, and lets none of them reach what lies inside.
 #[derive(Clone, Debug)]
@@ -114,18 +115,12 @@ impl GuardedHttp {
         let tls = tls()?;
         let connections = |any_port| {
             let guard = Guard { rules: Arc::clone(&rules), resolver: Arc::clone(&resolver), any_port };
-            let mut connector = HttpConnector::new_with_resolver(guard);
-            connector.enforce_http(false);
-            connector.set_nodelay(true);
-            connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
-            let encrypted = HttpsConnectorBuilder::new().with_tls_config(tls.clone());
-            let encrypted = if rules.plain_http { encrypted.https_or_http() } else { encrypted.https_only() };
             Client::builder(TokioExecutor::new())
                 .pool_timer(TokioTimer::new())
                 .pool_idle_timeout(IDLE)
                 .pool_max_idle_per_host(IDLE_EACH)
                 .http1_max_buf_size(HEAD)
-                .build(encrypted.enable_http1().wrap_connector(connector))
+                .build(Connector::new(guard, tls.clone(), rules.plain_http))
         };
         let (usual_ports, any_port) = (connections(false), connections(true));
         Ok(Self { rules, resolver, usual_ports, any_port })

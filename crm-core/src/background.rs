@@ -1,4 +1,5 @@
-//! Work that goes on beside requests: sealing the audit trail, handing on events, delivering them to webhooks, running jobs, cleaning up.
+//! Work that goes on beside requests: sealing the audit trail, handing on events, delivering them to webhooks, running
+//! jobs, cleaning up.
 //!
 //! Any number of processes may run it; leases see to it that one at a time does each piece.
 

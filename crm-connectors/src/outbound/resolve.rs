@@ -12,10 +12,9 @@ use std::{
 
 use async_trait::async_trait;
 use hyper_util::client::legacy::connect::dns::Name;
-use tokio::time::timeout;
 use tower::Service;
 
-use super::{CONNECT_TIMEOUT, OutboundRules};
+use super::OutboundRules;
 
 /// Finds the addresses of a name.
 #[async_trait]
@@ -63,7 +62,7 @@ impl Service<Name> for Guard {
     fn call(&mut self, name: Name) -> Self::Future {
         let Self { rules, resolver, any_port } = self.clone();
         Box::pin(async move {
-            let addresses = timeout(CONNECT_TIMEOUT, resolver.resolve(name.as_str())).await??;
+            let addresses = resolver.resolve(name.as_str()).await?;
             // One that lies inside is enough: which of them is tried is not ours to say.
             if !addresses.iter().all(|address| rules.admits(*address, any_port)) {
                 tracing::warn!(name = name.as_str(), "An outgoing request to a private address was refused.");

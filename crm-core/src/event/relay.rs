@@ -18,9 +18,9 @@ const BATCH: usize = 200;
 /// How long a published event, and one that no sink was there for, is kept.
 pub const RETENTION: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// Hands a batch of waiting events to every sink, plans their deliveries to webhooks, and marks them. Answers how many there were; the most that a batch
-/// can have means that more may wait. Events of one record come in the order of its versions. A crash in between,
-/// or a sink that fails, makes the batch come again: the event's id tells.
+/// Hands a batch of waiting events to every sink, plans their deliveries to webhooks, and marks them. Answers how many
+/// there were; the most that a batch can have means that more may wait. Events of one record come in the order of its
+/// versions. A crash in between, or a sink that fails, makes the batch come again: the event's id tells.
 ///
 /// # Errors
 /// Those of a sink or of the store; the events stay in the outbox.
@@ -37,18 +37,22 @@ pub async fn publish_pending(crm: &Crm) -> Result<usize> {
     for sink in crm.event_sinks() {
         sink.publish(&events).await?;
     }
-    let now = crm.now();
-    let mark = Change::UpdateWhere {
-        collection: Event::COLLECTION,
-        filter: ID.one_of(events.iter().map(|event| event.id.into())),
-        assignments: vec![Event::published_at.set(now), UPDATED_AT.set(now)],
-    };
-    let mut changes = webhook::planned(crm, &events).await?;
-    let planned = !changes.is_empty();
-    changes.push(mark);
-    crm.store().commit(Scope::Installation, changes).await?;
-    if planned {
-        crm.delivery_hint().notify_one();
+    let mut rest = events.as_slice();
+    while !rest.is_empty() {
+        let (count, plan) = webhook::planned(crm, rest).await?;
+        let (handed_on, waiting) = rest.split_at(count);
+        let now = crm.now();
+        let mark = Change::UpdateWhere {
+            collection: Event::COLLECTION,
+            filter: ID.one_of(handed_on.iter().map(|event| event.id.into())),
+            assignments: vec![Event::published_at.set(now), UPDATED_AT.set(now)],
+        };
+        let has_plan = plan.is_some();
+        crm.store().commit(Scope::Installation, plan.into_iter().chain([mark]).collect()).await?;
+        if has_plan {
+            crm.delivery_hint().notify_one();
+        }
+        rest = waiting;
     }
     Ok(events.len())
 }

@@ -56,7 +56,7 @@ pub const EVENT_TYPES: &[EventType] = &[
     event(
         "webhook.disabled",
         "A webhook was disabled because its receiver is gone or failed for 5 days.",
-        "`id`, `url`, `reason`",
+        "`id`, `reason`",
     ),
     event("webhook.test", "Somebody tries a webhook. Sent to that one only, whatever it listens to.", "`webhook_id`"),
 ];

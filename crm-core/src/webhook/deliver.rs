@@ -353,7 +353,8 @@ async fn disable(crm: &Crm, webhook: &Webhook, reason: DisabledReason) -> Result
         operation.update(&before, &mut after);
         let what = json!({"enabled": false, "disabled_reason": reason});
         operation.audit::<Webhook>("webhook.disabled", webhook.id, Some(json!({"enabled": true})), Some(what));
-        let told = json!({"id": webhook.id, "url": webhook.url, "reason": reason});
+        // Not its address: where others receive may be a secret of its own.
+        let told = json!({"id": webhook.id, "reason": reason});
         operation.emit("webhook.disabled", &after, &told);
         match operation.commit().await {
             Ok(_) => {

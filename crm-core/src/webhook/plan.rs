@@ -20,25 +20,34 @@ use crate::{
 
 /// How long a delivery is kept.
 const RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
+/// So many deliveries are enough for one commit.
+const MOST_PLANNED: usize = 500;
 /// What stands on a delivery to a webhook that is disabled.
 pub(super) const DISABLED: &str = "The webhook is disabled.";
 
-/// The changes that plan the deliveries of events. They go into the commit that marks the events as handed on: there the
-/// unique key refuses whoever plans the same a second time.
-pub(crate) async fn planned(crm: &Crm, events: &[Event]) -> Result<Vec<Change>> {
+/// How many of the first events are planned at once, at least one, and the change that plans their deliveries. It goes
+/// into the commit that marks these events as handed on: there the unique key refuses whoever plans the same a second
+/// time.
+pub(crate) async fn planned(crm: &Crm, events: &[Event]) -> Result<(usize, Option<Change>)> {
     if crm.outbound().is_none() {
-        return Ok(Vec::new());
+        return Ok((events.len(), None));
     }
     let mut webhooks: HashMap<OrganizationId, Vec<Webhook>> = HashMap::new();
     let mut rows = Vec::new();
+    let mut count = 0;
     let now = crm.now();
     for event in events {
+        if rows.len() >= MOST_PLANNED {
+            break;
+        }
+        count += 1;
         let organization = event.meta.organization_id;
         if organization == OrganizationId::INSTALLATION {
             continue;
         }
         if !webhooks.contains_key(&organization) {
-            let all = Query::new(Filter::ALL, MOST_WEBHOOKS);
+            // Those that were made side by side may be a few more than an organization may have.
+            let all = Query::new(Filter::ALL, 2 * MOST_WEBHOOKS);
             let found = crm.repo::<Webhook>().find(Scope::Organization(organization), &all).await?;
             webhooks.insert(organization, found.records);
         }
@@ -61,11 +70,8 @@ pub(crate) async fn planned(crm: &Crm, events: &[Event]) -> Result<Vec<Change>> 
             rows.push(delivery.to_row());
         }
     }
-    Ok(if rows.is_empty() {
-        Vec::new()
-    } else {
-        vec![Change::Insert { collection: WebhookDelivery::COLLECTION, rows }]
-    })
+    let plan = (!rows.is_empty()).then_some(Change::Insert { collection: WebhookDelivery::COLLECTION, rows });
+    Ok((count, plan))
 }
 
 /// A delivery that is due now.

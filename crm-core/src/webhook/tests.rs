@@ -152,10 +152,27 @@ async fn what_is_planned_is_planned_once() {
     shop.event(&crm).await;
     let all = Query::new(Filter::ALL, 10);
     let events = crm.repo::<Event>().find(Scope::Installation, &all).await.expect("read").records;
-    let changes = super::planned(&crm, &events).await.expect("planned");
-    crm.store().commit(Scope::Installation, changes).await.expect("committed");
+    let (count, plan) = super::planned(&crm, &events).await.expect("planned");
+    assert_eq!(count, 1);
+    crm.store().commit(Scope::Installation, plan.into_iter().collect()).await.expect("committed");
     assert!(relay::publish_pending(&crm).await.is_err(), "the key is taken");
     assert_eq!(crm.repo::<WebhookDelivery>().count(Scope::Installation, &Filter::ALL).await.expect("counted"), 1);
+}
+
+/// Many events for many webhooks are more than one commit takes.
+#[tokio::test]
+async fn a_large_batch_is_planned_whole() {
+    let shop = Shop::open(&[]).await;
+    let crm = shop.process(1, &[OLD]);
+    for _ in 0..50 {
+        shop.webhook(&crm).await;
+    }
+    for _ in 0..21 {
+        shop.event(&crm).await;
+    }
+    assert_eq!(relay::publish_pending(&crm).await.expect("published"), 21);
+    assert_eq!(relay::publish_pending(&crm).await.expect("published"), 0);
+    assert_eq!(crm.repo::<WebhookDelivery>().count(Scope::Installation, &Filter::ALL).await.expect("counted"), 1050);
 }
 
 #[tokio::test]
