@@ -1,5 +1,7 @@
 //! Requests reach what they may, and what they may not is not even asked.
 
+#![expect(clippy::expect_used, reason = "a test ends where something is not as it should be")]
+
 use std::{
     io,
     net::IpAddr,
@@ -13,7 +15,6 @@ use std::{
 use axum::{
     Router,
     http::{HeaderMap, StatusCode, header},
-    response::IntoResponse as _,
     routing::{get, post},
 };
 use bytes::Bytes;
@@ -78,7 +79,7 @@ async fn receiver() -> (u16, Arc<AtomicUsize>) {
         .route("/inside", get(move || async move { inside() }))
         .route("/large", post(|| async { "x".repeat(10 * 1024 * 1024) }))
         .route("/busy", post(|| async { (StatusCode::TOO_MANY_REQUESTS, [(header::RETRY_AFTER, "7")]) }))
-        .route("/hangs", post(|| async { std::future::pending::<()>().await.into_response() }));
+        .route("/hangs", post(std::future::pending::<StatusCode>));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let port = listener.local_addr().expect("an address").port();
     tokio::spawn(async move { axum::serve(listener, app).await });
@@ -189,4 +190,16 @@ async fn a_receiver_that_hangs_is_left() {
     let http = GuardedHttp::new(impatient).expect("TLS");
     let answer = http.post(request(format!("http://127.0.0.1:{port}/hangs"))).await;
     assert_eq!(answer, Err(OutboundFailure::TimedOut));
+}
+
+#[tokio::test]
+async fn a_handshake_that_never_ends_is_left() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let accepted = tokio::spawn(async move { listener.accept().await });
+    let impatient = OutboundRules { timeout: Duration::from_millis(200), ..rules(&["127.0.0.0/8"]) };
+    let http = GuardedHttp::new(impatient).expect("TLS");
+    let answer = http.post(request(format!("https://127.0.0.1:{port}/"))).await;
+    assert_eq!(answer, Err(OutboundFailure::TimedOut));
+    assert!(accepted.await.is_ok());
 }

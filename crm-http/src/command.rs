@@ -111,7 +111,7 @@ Examples:
 
 The exit code is 1 where a row was refused.")]
     Import(Box<import::Options>),
-    /// Encrypt every secret at rest anew, under the newest key of ENCRYPTION_KEY
+    /// Encrypt every secret at rest anew, under the newest encryption key
     #[command(after_help = "\
 Example:
   ENCRYPTION_KEY=\"$NEW,$OLD\" crm-http rotate-encryption-key

@@ -1,4 +1,7 @@
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    time::Duration,
+};
 
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -45,14 +48,16 @@ pub(crate) async fn planned(crm: &Crm, events: &[Event]) -> Result<(usize, Optio
         if organization == OrganizationId::INSTALLATION {
             continue;
         }
-        if !webhooks.contains_key(&organization) {
-            // Those that were made side by side may be a few more than an organization may have.
-            let all = Query::new(Filter::ALL, 2 * MOST_WEBHOOKS);
-            let found = crm.repo::<Webhook>().find(Scope::Organization(organization), &all).await?;
-            webhooks.insert(organization, found.records);
-        }
+        let listeners = match webhooks.entry(organization) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => {
+                // Those that were made side by side may be a few more than an organization may have.
+                let all = Query::new(Filter::ALL, 2 * MOST_WEBHOOKS);
+                entry.insert(crm.repo::<Webhook>().find(Scope::Organization(organization), &all).await?.records)
+            }
+        };
         let mut payload = None;
-        for webhook in webhooks.get(&organization).into_iter().flatten() {
+        for webhook in listeners.iter() {
             if !EventFilter::listens(&webhook.events, &event.event_type) {
                 continue;
             }

@@ -473,13 +473,13 @@ impl Webhooks<'_> {
         Err(busy())
     }
 
-    fn seal(&self, id: WebhookId, secret: &[u8]) -> Result<Secret<String>> {
+    fn seal(self, id: WebhookId, secret: &[u8]) -> Result<Secret<String>> {
         let keys = &self.crm.account_state().settings.encryption_keys;
         let sealed = keys.seal(self.crm.random(), &bound_to(id), secret);
         sealed.map(Secret::new).ok_or_else(|| Error::internal("a secret cannot be sealed"))
     }
 
-    fn seal_headers(&self, id: WebhookId, headers: &CustomHeaders) -> Result<Option<Secret<String>>> {
+    fn seal_headers(self, id: WebhookId, headers: &CustomHeaders) -> Result<Option<Secret<String>>> {
         if headers.0.is_empty() {
             return Ok(None);
         }
