@@ -3,13 +3,18 @@
 //! | | runs in | for |
 //! |---|---|---|
 //! | [`in_store`] | the CRM's own store | one process to a few: nothing more to run |
+//! | [`rabbitmq`] | RabbitMQ 3.8 or newer | many processes, where messages must outlive a broker's node |
 //! | [`mod@redis`] | Redis 6.2 or newer | many processes, where Redis is there already |
 
 mod backoff;
+#[cfg(feature = "conformance")]
+pub mod cache_suite;
 mod envelope;
 mod handing;
 mod hash;
+pub mod in_process;
 pub mod in_store;
+pub mod rabbitmq;
 pub mod redis;
 #[cfg(feature = "conformance")]
 pub mod suite;
@@ -18,8 +23,10 @@ mod turns;
 use crm_core::port::queue::{QueueError, QueueResult};
 
 pub use self::{
+    in_process::InProcessCache,
     in_store::InStoreQueue,
-    redis::{RedisOptions, RedisQueue},
+    rabbitmq::{RabbitMqOptions, RabbitMqQueue},
+    redis::{RedisCache, RedisLimiter, RedisOptions, RedisQueue},
 };
 
 /// Why a message died that no consumer ever answered for.
@@ -36,3 +43,8 @@ pub(crate) fn check_page(limit: usize) -> QueueResult<()> {
         Err(QueueError::Misuse("a page has 1 to 1000 dead letters".to_owned()))
     }
 }
+
+/// The example of the guide is compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/queues.md")]
+struct Guide;

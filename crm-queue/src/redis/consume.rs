@@ -30,6 +30,10 @@ pub(super) async fn pump(shared: Arc<Shared>, subscription: Subscription, name: 
         turns: Turns::default(),
         swept: None,
     };
+    let tidied = consumer.shared.link.run::<i64>(&consumer.shared.scripts.tidy(&consumer.keys)).await;
+    if let Err(error) = tidied {
+        tracing::debug!(?error, "names of consumers that ended long ago stay a while longer");
+    }
     consumer.run(&handing).await;
 }
 

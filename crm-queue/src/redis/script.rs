@@ -56,9 +56,11 @@ local function free(key)
   if message then add(message[1], message[2], key, message[4], message[5]) else free(key) end
 end
 
+-- Also of what is none of ours, which a consumer then buries.
 local function fields_of(entry)
-  local fields = {}
+  local fields = {m = '', k = '', a = 0, l = 0, r = 2}
   for place = 1, #entry, 2 do fields[entry[place]] = entry[place + 1] end
+  for _, name in ipairs({'a', 'l', 'r'}) do fields[name] = tonumber(fields[name]) or 0 end
   return fields
 end
 
@@ -109,14 +111,19 @@ end
 if lease > 0 then
   for rank = 1, 3 do
     if #taken < limit then
-      local claimed = redis.pcall('XAUTOCLAIM', streams[rank], 'consumers', consumer, lease, '0-0', 'COUNT', limit - #taken)
-      for _, entry in ipairs(not claimed.err and claimed[2] or {}) do
-        if entry and entry[2] then
-          local fields = fields_of(entry[2])
-          local count = redis.call('XPENDING', streams[rank], 'consumers', entry[1], entry[1], 1)[1][4]
-          taken[#taken + 1] = {rank, entry[1], count, fields.a + count - 1, fields.l + count - 1, fields.m}
+      local cursor = '0-0'
+      repeat
+        local claimed =
+          redis.pcall('XAUTOCLAIM', streams[rank], 'consumers', consumer, lease, cursor, 'COUNT', limit - #taken)
+        cursor = not claimed.err and claimed[1] or '0-0'
+        for _, entry in ipairs(not claimed.err and claimed[2] or {}) do
+          if entry and entry[2] then
+            local fields = fields_of(entry[2])
+            local count = redis.call('XPENDING', streams[rank], 'consumers', entry[1], entry[1], 1)[1][4]
+            taken[#taken + 1] = {rank, entry[1], count, fields.a + count - 1, fields.l + count - 1, fields.m}
+          end
         end
-      end
+      until cursor == '0-0' or #taken >= limit
     end
   end
 end
@@ -130,7 +137,7 @@ local function read(rank, count)
   end
   for _, entry in ipairs(answer and answer[1][2] or {}) do
     local fields = fields_of(entry[2])
-    taken[#taken + 1] = {rank, entry[1], 1, tonumber(fields.a), tonumber(fields.l), fields.m}
+    taken[#taken + 1] = {rank, entry[1], 1, fields.a, fields.l, fields.m}
   end
 end
 
@@ -201,10 +208,25 @@ end
 for _, letter in ipairs(letters) do
   redis.call('XDEL', dead, letter[1])
   local fields = fields_of(letter[2])
-  if ARGV[1] == 'replay' then enter(tonumber(fields.r), fields.m, fields.k, 0, 0) end
+  if ARGV[1] == 'replay' then enter(math.min(math.max(fields.r, 1), 3), fields.m, fields.k, 0, 0) end
 end
 if ARGV[3] == '' and redis.call('XLEN', dead) == 0 then redis.call('DEL', dead_index) end
 return #letters
+";
+
+/// Removes the names of consumers that ended a day ago or earlier and left nothing behind.
+const TIDY: &str = r"
+for _, stream in ipairs(streams) do
+  local consumers = redis.pcall('XINFO', 'CONSUMERS', stream, 'consumers')
+  for _, consumer in ipairs(not consumers.err and consumers or {}) do
+    local fields = {}
+    for place = 1, #consumer, 2 do fields[consumer[place]] = consumer[place + 1] end
+    if fields.pending == 0 and fields.idle > 86400000 then
+      redis.call('XGROUP', 'DELCONSUMER', stream, 'consumers', fields.name)
+    end
+  end
+end
+return 0
 ";
 
 /// The scripts of a queue.
@@ -214,6 +236,7 @@ pub(super) struct Scripts {
     settle: Script,
     depth: Script,
     dead: Script,
+    tidy: Script,
 }
 
 impl Scripts {
@@ -225,6 +248,7 @@ impl Scripts {
             settle: script(SETTLE),
             depth: script(DEPTH),
             dead: script(DEAD),
+            tidy: script(TIDY),
         }
     }
 
@@ -246,6 +270,10 @@ impl Scripts {
 
     pub(super) fn dead<'a>(&'a self, keys: &Keys) -> ScriptInvocation<'a> {
         keys.of(&self.dead)
+    }
+
+    pub(super) fn tidy<'a>(&'a self, keys: &Keys) -> ScriptInvocation<'a> {
+        keys.of(&self.tidy)
     }
 }
 

@@ -11,7 +11,7 @@ pub type CheckResult = Result<(), Failure>;
 pub struct Failure(String);
 
 impl Failure {
-    pub(super) fn new(message: impl Into<String>) -> Self {
+    pub(crate) fn new(message: impl Into<String>) -> Self {
         Self(message.into())
     }
 }

@@ -1,0 +1,149 @@
+use std::time::Duration;
+
+use crm_core::port::queue::{DeadLetters, Group, QueueError, QueueResult, Which};
+use lapin::{
+    Channel,
+    message::BasicGetMessage,
+    options::{BasicAckOptions, BasicGetOptions, QueuePurgeOptions},
+};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::{
+    connection::told,
+    message::{letter, read},
+    queue::Shared,
+    topology::ready,
+};
+
+/// How long the broker is waited for, to have again what was only looked at.
+const PUT_BACK: Duration = Duration::from_secs(2);
+
+impl Shared {
+    /// A queue can only be looked at by taking from it, from its beginning: what is taken goes back, in its order, when
+    /// the channel is closed. A page costs what those before it cost too.
+    pub(super) async fn dead_letters(
+        &self,
+        group: Group,
+        after: Option<&str>,
+        limit: usize,
+    ) -> QueueResult<DeadLetters> {
+        crate::check_page(limit)?;
+        let skipped: usize = match after {
+            Some(text) => {
+                text.parse().map_err(|_| QueueError::Misuse("no page of dead letters ended there".to_owned()))?
+            }
+            None => 0,
+        };
+        let looking = self.looking.lock().await;
+        let channel = self.open_dead(group).await?;
+        let count = self.count_dead(group).await?;
+        let mut letters = Vec::new();
+        let mut has_more = false;
+        for place in 0..=skipped.saturating_add(limit) {
+            let Some(got) = self.get(&channel, group).await? else { break };
+            if place >= skipped {
+                has_more = letters.len() == limit;
+                if !has_more {
+                    letters.push(letter(&got.delivery.properties, &got.delivery.data));
+                }
+            }
+        }
+        self.put_back(group, &channel, count).await?;
+        drop(looking);
+        let next = has_more.then(|| (skipped + limit).to_string());
+        Ok(DeadLetters { letters, next })
+    }
+
+    pub(super) async fn replay(&self, group: Group, which: Which) -> QueueResult<u64> {
+        self.each_dead(group, which, true).await
+    }
+
+    pub(super) async fn discard(&self, group: Group, which: Which) -> QueueResult<u64> {
+        if which == Which::All {
+            let channel = self.open_dead(group).await?;
+            let purged = channel.queue_purge(self.topology.dead(group).as_str().into(), QueuePurgeOptions::default());
+            return self.in_time(async { purged.await.map(u64::from).map_err(told) }).await;
+        }
+        self.each_dead(group, which, false).await
+    }
+
+    /// Replays or drops each letter that is there now, and answers how many there were.
+    async fn each_dead(&self, group: Group, which: Which, replays: bool) -> QueueResult<u64> {
+        let looking = self.looking.lock().await;
+        let channel = self.open_dead(group).await?;
+        // Not those that die again meanwhile.
+        let count = self.count_dead(group).await?;
+        let mut dealt_with = 0;
+        for _ in 0..count {
+            let Some(got) = self.get(&channel, group).await? else { break };
+            let wanted = match which {
+                Which::One(id) => id_of(&got) == Some(id),
+                Which::All => true,
+            };
+            if wanted {
+                let gone = if replays { self.replay_one(group, &got).await? } else { acknowledge(&got).await? };
+                dealt_with += u64::from(gone);
+                if which != Which::All {
+                    break;
+                }
+            }
+        }
+        self.put_back(group, &channel, count.saturating_sub(dealt_with)).await?;
+        drop(looking);
+        Ok(dealt_with)
+    }
+
+    async fn count_dead(&self, group: Group) -> QueueResult<u64> {
+        self.in_time(async {
+            let session = self.publishing.session().await?;
+            ready(&session, &self.topology.dead(group)).await
+        })
+        .await
+    }
+
+    /// Gives back what was taken and not acknowledged, and waits a moment until the broker has so many again, so that
+    /// whoever looks next sees them.
+    async fn put_back(&self, group: Group, channel: &Channel, count: u64) -> QueueResult<()> {
+        channel.close(200, "looked".into()).await.map_err(told)?;
+        let deadline = Instant::now() + PUT_BACK;
+        while self.count_dead(group).await? < count && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        Ok(())
+    }
+
+    async fn replay_one(&self, group: Group, got: &BasicGetMessage) -> QueueResult<bool> {
+        match read(&got.delivery.properties, &got.delivery.data) {
+            Some(received) => {
+                self.send(self.to_group(group, &received.message, 0, Duration::ZERO)?).await?;
+                acknowledge(got).await
+            }
+            // What cannot be read would only die again.
+            None => Ok(false),
+        }
+    }
+
+    async fn open_dead(&self, group: Group) -> QueueResult<Channel> {
+        self.in_time(async {
+            let session = self.publishing.session().await?;
+            self.topology.declare(&session, group).await?;
+            session.channel().await
+        })
+        .await
+    }
+
+    async fn get(&self, channel: &Channel, group: Group) -> QueueResult<Option<BasicGetMessage>> {
+        let queue = self.topology.dead(group);
+        let got = channel.basic_get(queue.as_str().into(), BasicGetOptions::default());
+        self.in_time(async { got.await.map_err(told) }).await
+    }
+}
+
+async fn acknowledge(got: &BasicGetMessage) -> QueueResult<bool> {
+    got.delivery.acker.ack(BasicAckOptions::default()).await.map_err(told)
+}
+
+fn id_of(got: &BasicGetMessage) -> Option<Uuid> {
+    got.delivery.properties.message_id().as_ref().and_then(|id| Uuid::try_parse(id.as_str()).ok())
+}

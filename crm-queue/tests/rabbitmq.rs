@@ -1,0 +1,97 @@
+//! The suite over RabbitMQ.
+
+#![expect(clippy::unwrap_used, reason = "a test ends where something is not as it should be")]
+
+use std::{
+    sync::{Arc, LazyLock, Mutex},
+    time::Duration,
+};
+
+use crm_core::port::{
+    OperatingSystemRandom, Random as _, SystemClock,
+    queue::{Queue as _, QueueError, SharedQueue, Subscription, Topic, Which},
+};
+use crm_queue::{RabbitMqOptions, RabbitMqQueue, suite::Opener};
+use crm_test_servers::RabbitMq;
+use lapin::{
+    BasicProperties, Confirmation, Connection, ConnectionProperties,
+    options::{BasicPublishOptions, ConfirmSelectOptions},
+};
+
+static WORK: Topic = Topic { name: "work", groups: &["workers"] };
+
+/// One for all tests of this process.
+static SERVER: LazyLock<RabbitMq> = LazyLock::new(|| RabbitMq::start().unwrap());
+
+/// Queues under a prefix of their own, with delays that a test can wait for.
+#[derive(Default)]
+struct Prefixes(Mutex<String>);
+
+impl Opener for Prefixes {
+    async fn open(&self) -> SharedQueue {
+        let mut bytes = [0; 8];
+        OperatingSystemRandom.fill(&mut bytes);
+        *self.0.lock().unwrap() = format!("t{}", u64::from_le_bytes(bytes));
+        self.join().await
+    }
+
+    async fn join(&self) -> SharedQueue {
+        let options = RabbitMqOptions::new(SERVER.url())
+            .prefix(self.0.lock().unwrap().clone())
+            .delay_steps([100, 500].map(Duration::from_millis).to_vec())
+            .partitions(2)
+            .timeout(Duration::from_secs(20));
+        Arc::new(RabbitMqQueue::open(&options, Arc::new(SystemClock), Arc::new(OperatingSystemRandom)).unwrap())
+    }
+}
+
+crm_queue::queue_suite!(open = Prefixes::default());
+
+/// What somebody else put into a queue becomes a dead letter, and holds back nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_none_of_ours_dies() {
+    let opener = Prefixes::default();
+    let queue = opener.open().await;
+    let group = WORK.group("workers").unwrap();
+    let mut deliveries = queue.consume(Subscription::new(group)).await.unwrap();
+    let name = format!("{}.work.workers.normal", opener.0.lock().unwrap());
+    let connection = Connection::connect(&SERVER.url(), ConnectionProperties::default()).await.unwrap();
+    let channel = connection.create_channel().await.unwrap();
+    channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
+    let dead = async {
+        // The queue is there once the consumer has joined.
+        loop {
+            let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+            let sent = channel
+                .basic_publish("".into(), name.as_str().into(), options, b"no JSON", BasicProperties::default())
+                .await;
+            if sent.unwrap().await.unwrap() == Confirmation::Ack(None) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        while queue.depth(group).await.unwrap().dead < 1 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::select! {
+        dead = tokio::time::timeout(Duration::from_secs(60), dead) => dead.unwrap(),
+        delivery = deliveries.next() => panic!("it was handed out: {delivery:?}"),
+    }
+    let letters = queue.dead_letters(group, None, 10).await.unwrap().letters;
+    assert_eq!(letters[0].cause, "it is no message of the CRM");
+    assert_eq!(letters[0].message.body.to_value(), "no JSON");
+    assert_eq!(queue.replay(group, Which::All).await.unwrap(), 0, "it would only die again");
+    assert_eq!(queue.discard(group, Which::All).await.unwrap(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wrong_password_is_told_and_not_shown() {
+    let url = SERVER.url().replace("guest:guest", "guest:hunter2");
+    let options = RabbitMqOptions::new(url);
+    let queue = RabbitMqQueue::open(&options, Arc::new(SystemClock), Arc::new(OperatingSystemRandom)).unwrap();
+    let mut deliveries = queue.consume(Subscription::new(WORK.group("workers").unwrap())).await.unwrap();
+    let refused = deliveries.next().await;
+    assert!(matches!(refused, Err(QueueError::Unusable(_))), "{refused:?}");
+    assert!(!format!("{refused:?} {:?} {queue:?}", queue.health().await).contains("hunter2"));
+}
