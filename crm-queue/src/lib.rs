@@ -9,6 +9,7 @@
 mod backoff;
 #[cfg(feature = "conformance")]
 pub mod cache_suite;
+mod cursor;
 mod envelope;
 mod handing;
 mod hash;

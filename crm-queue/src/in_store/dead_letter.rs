@@ -1,15 +1,14 @@
 use crm_core::{
-    port::queue::{DeadLetters, Group, QueueError, QueueResult, Which},
+    port::queue::{DeadLetters, Group, QueueResult, Which},
     record::{ID, Record as _},
     store::{Change, Filter, Position, Query, Value},
-    time::Timestamp,
 };
-use uuid::Uuid;
 
 use super::{
     Shared,
     message::{QueuedMessage, State, id_of},
 };
+use crate::cursor::Cursor;
 
 impl Shared {
     pub(super) async fn dead_letters(
@@ -58,14 +57,10 @@ fn dead(group: Group, which: Which) -> Filter {
 }
 
 fn cursor(message: &QueuedMessage) -> String {
-    format!("{}.{}", message.due_at.as_milliseconds(), message.id.0.simple())
+    Cursor { died_at: message.due_at, id: message.id.0 }.to_string()
 }
 
 fn position(cursor: &str) -> QueueResult<Position> {
-    let read = || {
-        let (died_at, id) = cursor.split_once('.')?;
-        let died_at = Timestamp::from_milliseconds(died_at.parse().ok()?)?;
-        Some(Position { keys: vec![Value::Timestamp(died_at)], id: Uuid::try_parse(id).ok()? })
-    };
-    read().ok_or_else(|| QueueError::Misuse("no page of dead letters ended there".to_owned()))
+    let Cursor { died_at, id } = cursor.parse()?;
+    Ok(Position { keys: vec![Value::Timestamp(died_at)], id })
 }

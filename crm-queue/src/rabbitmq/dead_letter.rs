@@ -1,6 +1,6 @@
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
-use crm_core::port::queue::{DeadLetters, Group, QueueError, QueueResult, Which};
+use crm_core::port::queue::{DeadLetter, DeadLetters, Group, QueueResult, Which};
 use lapin::{
     Channel,
     message::BasicGetMessage,
@@ -15,13 +15,14 @@ use super::{
     queue::Shared,
     topology::ready,
 };
+use crate::cursor::Cursor;
 
 /// How long the broker is waited for, to have again what was only looked at.
 const PUT_BACK: Duration = Duration::from_secs(2);
 
 impl Shared {
-    /// A queue can only be looked at by taking from it, from its beginning: what is taken goes back, in its order, when
-    /// the channel is closed. A page costs what those before it cost too.
+    /// A queue can only be looked at by taking from it: what is taken goes back when the channel is closed, in no order
+    /// that the broker promises. So a page costs a look at every letter, of which the page's own are kept in memory.
     pub(super) async fn dead_letters(
         &self,
         group: Group,
@@ -29,30 +30,29 @@ impl Shared {
         limit: usize,
     ) -> QueueResult<DeadLetters> {
         crate::check_page(limit)?;
-        let skipped: usize = match after {
-            Some(text) => {
-                text.parse().map_err(|_| QueueError::Misuse("no page of dead letters ended there".to_owned()))?
-            }
-            None => 0,
-        };
+        let after: Option<Cursor> = after.map(str::parse).transpose()?;
         let looking = self.looking.lock().await;
         let channel = self.open_dead(group).await?;
         let count = self.count_dead(group).await?;
-        let mut letters = Vec::new();
+        let mut page: BTreeMap<Cursor, DeadLetter> = BTreeMap::new();
         let mut has_more = false;
-        for place in 0..=skipped.saturating_add(limit) {
+        for _ in 0..count {
             let Some(got) = self.get(&channel, group).await? else { break };
-            if place >= skipped {
-                has_more = letters.len() == limit;
-                if !has_more {
-                    letters.push(letter(&got.delivery.properties, &got.delivery.data));
-                }
+            let letter = letter(&got.delivery.properties, &got.delivery.data);
+            let cursor = Cursor { died_at: letter.died_at, id: letter.message.id };
+            if after.is_some_and(|after| cursor <= after) {
+                continue;
+            }
+            page.insert(cursor, letter);
+            if page.len() > limit {
+                page.pop_last();
+                has_more = true;
             }
         }
         self.put_back(group, &channel, count).await?;
         drop(looking);
-        let next = has_more.then(|| (skipped + limit).to_string());
-        Ok(DeadLetters { letters, next })
+        let next = page.last_key_value().filter(|_| has_more).map(|(cursor, _)| cursor.to_string());
+        Ok(DeadLetters { letters: page.into_values().collect(), next })
     }
 
     pub(super) async fn replay(&self, group: Group, which: Which) -> QueueResult<u64> {
