@@ -58,6 +58,7 @@ pub(crate) enum Failure {
 
 /// A connection that comes back by itself.
 pub(crate) struct Link {
+    client: Client,
     manager: ConnectionManager,
     prefix: String,
     timeout: Duration,
@@ -85,8 +86,12 @@ impl Link {
             .set_number_of_retries(2)
             .set_min_delay(Duration::from_millis(50))
             .set_max_delay(Duration::from_secs(1));
-        let manager = ConnectionManager::new_lazy_with_config(client, config).map_err(Failure::Fault)?;
-        Ok(Self { manager, prefix: options.prefix.clone(), timeout: options.timeout })
+        let manager = ConnectionManager::new_lazy_with_config(client.clone(), config).map_err(Failure::Fault)?;
+        Ok(Self { client, manager, prefix: options.prefix.clone(), timeout: options.timeout })
+    }
+
+    pub(crate) const fn client(&self) -> &Client {
+        &self.client
     }
 
     pub(crate) fn prefix(&self) -> &str {
