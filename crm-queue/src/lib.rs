@@ -6,6 +6,7 @@
 //! | [`rabbitmq`] | RabbitMQ 3.8 or newer | many processes, where messages must outlive a broker's node |
 //! | [`mod@redis`] | Redis 6.2 or newer | many processes, where Redis is there already |
 
+mod asking;
 mod backoff;
 #[cfg(feature = "conformance")]
 pub mod cache_suite;

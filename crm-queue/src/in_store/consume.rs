@@ -5,11 +5,12 @@ use std::{
 };
 
 use crm_core::{
-    port::queue::{ABANDONMENTS, QueueError, QueueResult, Subscription},
+    async_trait,
+    port::queue::{ABANDONMENTS, QueueResult, Subscription},
     record::{ID, Record as _},
     store::{Aggregation, Assignment, Change, Filter, Group as By, Measure, Measured, Query, Scope, Value},
 };
-use tokio::time::Instant;
+use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 use uuid::Uuid;
 
 use super::{
@@ -18,22 +19,26 @@ use super::{
     settle::StoreReceipt,
     told,
 };
-use crate::{backoff::Backoff, handing::Handing, turns::Turns};
+use crate::{
+    asking::{Asking, Source},
+    backoff::Backoff,
+    handing::Handing,
+    turns::Turns,
+};
 
 /// How soon a message whose key is busy is looked at again, where nobody has told that the key is free.
 const BLOCKED: Duration = Duration::from_secs(2);
 
 /// Takes messages for one consumer until it is gone.
 pub(super) async fn pump(shared: Arc<Shared>, subscription: Subscription, holder: Uuid, handing: Handing) {
-    let mut consumer = Consumer {
-        backoff: Backoff::new(shared.random.clone()),
-        shared,
+    let asking = Asking {
         subscription,
-        holder,
-        turns: Turns::default(),
-        swept: None,
+        poll: POLL,
+        news: shared.news.subscribe(),
+        backoff: Backoff::new(shared.random.clone()),
     };
-    consumer.run(&handing).await;
+    let consumer = Consumer { shared, subscription, holder, turns: Turns::default(), swept: None };
+    asking.pump(consumer, handing).await;
 }
 
 struct Consumer {
@@ -43,57 +48,12 @@ struct Consumer {
     holder: Uuid,
     turns: Turns,
     swept: Option<Instant>,
-    backoff: Backoff,
 }
 
-impl Consumer {
-    async fn run(&mut self, handing: &Handing) {
-        let mut news = self.shared.news.subscribe();
-        loop {
-            // Only waits are cut short: what is claimed is handed over, or released on the way.
-            let mut places = tokio::select! {
-                places = handing.places() => places,
-                () = handing.ended() => return,
-            };
-            news.mark_unchanged();
-            let taken = match self.take(places.len()).await {
-                Ok(taken) => {
-                    self.backoff.reset();
-                    taken
-                }
-                Err(error @ (QueueError::Unusable(_) | QueueError::Misuse(_))) => return handing.fail(error).await,
-                Err(error) => {
-                    tracing::warn!(
-                        group = self.subscription.group.name(),
-                        topic = self.subscription.group.topic().name,
-                        error = &error as &dyn std::error::Error,
-                        "taking messages failed and will be tried again"
-                    );
-                    drop(places);
-                    let pause = self.backoff.next();
-                    tokio::select! {
-                        () = tokio::time::sleep(pause) => continue,
-                        () = handing.ended() => return,
-                    }
-                }
-            };
-            if taken.is_empty() {
-                drop(places);
-                tokio::select! {
-                    _ = tokio::time::timeout(POLL, news.changed()) => continue,
-                    () = handing.ended() => return,
-                }
-            }
-            for message in taken {
-                let Some(place) = places.pop() else { break };
-                let receipt = StoreReceipt::new(&self.shared, &message, self.holder, self.subscription.lease);
-                let attempt = message.attempt();
-                handing.hand(message.into_message(), attempt, Box::new(receipt), place).await;
-            }
-        }
-    }
+#[async_trait]
+impl Source for Consumer {
+    type Taken = QueuedMessage;
 
-    /// Takes up to so many messages that are ready.
     async fn take(&mut self, limit: usize) -> QueueResult<Vec<QueuedMessage>> {
         if self.swept.is_none_or(|swept| swept.elapsed() >= POLL) {
             self.sweep().await?;
@@ -111,6 +71,14 @@ impl Consumer {
         Ok(taken)
     }
 
+    async fn hand(&self, taken: QueuedMessage, place: OwnedSemaphorePermit, handing: &Handing) {
+        let receipt = StoreReceipt::new(&self.shared, &taken, self.holder, self.subscription.lease);
+        let attempt = taken.attempt();
+        handing.hand(taken.into_message(), attempt, Box::new(receipt), place).await;
+    }
+}
+
+impl Consumer {
     async fn claim(&self, which: Filter, limit: usize) -> QueueResult<Vec<QueuedMessage>> {
         let ready = self.in_state(State::Ready);
         // Claiming writes, so it is first looked whether there is anything.

@@ -99,20 +99,19 @@ impl Consumer {
             shared.check_open()?;
             let session = shared.consuming.session().await?;
             shared.topology.declare(&session, subscription.group).await?;
-            let channel = session.channel().await?;
-            let mut arriving = SelectAll::new();
-            let mut tags = Vec::new();
-            for priority in Priority::ALL {
-                let subscribed = subscribe(shared, subscription, &channel, priority.as_str()).await?;
-                tags.push(subscribed.tag().as_str().to_owned());
-                arriving.push(subscribed);
-            }
-            for lane in shared.topology.keyed_lanes() {
-                arriving.push(subscribe(shared, subscription, &channel, &lane).await?);
-            }
-            Ok((channel, tags, arriving))
+            session.channel().await
         };
-        let (channel, tags, arriving) = shared.in_time(joining).await?;
+        let channel = shared.in_time(joining).await?;
+        let mut arriving = SelectAll::new();
+        let mut tags = Vec::new();
+        for priority in Priority::ALL {
+            let subscribed = subscribe(shared, subscription, &channel, priority.as_str()).await?;
+            tags.push(subscribed.tag().as_str().to_owned());
+            arriving.push(subscribed);
+        }
+        for lane in shared.topology.keyed_lanes() {
+            arriving.push(subscribe(shared, subscription, &channel, &lane).await?);
+        }
         let (tell, told) = mpsc::unbounded_channel();
         Ok(Self {
             shared: shared.clone(),
@@ -182,8 +181,7 @@ impl Consumer {
 
     async fn resume(&mut self) -> QueueResult<()> {
         for priority in Priority::ALL {
-            let subscribing = subscribe(&self.shared, self.subscription, &self.channel, priority.as_str());
-            let subscribed = self.shared.in_time(subscribing).await?;
+            let subscribed = subscribe(&self.shared, self.subscription, &self.channel, priority.as_str()).await?;
             self.tags.push(subscribed.tag().as_str().to_owned());
             self.arriving.push(subscribed);
         }
@@ -304,12 +302,18 @@ async fn subscribe(
     channel: &Channel,
     lane: &str,
 ) -> QueueResult<Subscribed> {
-    channel.basic_qos(subscription.prefetch.max(WINDOW), BasicQosOptions::default()).await.map_err(told)?;
     let queue = shared.topology.queue(subscription.group, lane);
-    channel
-        .basic_consume(queue.as_str().into(), "".into(), BasicConsumeOptions::default(), FieldTable::default())
-        .await
-        .map_err(told)
+    let subscribing = async {
+        channel.basic_qos(subscription.prefetch.max(WINDOW), BasicQosOptions::default()).await?;
+        channel
+            .basic_consume(queue.as_str().into(), "".into(), BasicConsumeOptions::default(), FieldTable::default())
+            .await
+    };
+    match tokio::time::timeout(shared.timeout, subscribing).await {
+        Ok(subscribed) => subscribed.map_err(told),
+        // One that has no leader: others may answer.
+        Err(_) => Err(QueueError::unavailable(format!("RabbitMQ's queue {queue} does not answer"))),
+    }
 }
 
 fn is_unkeyed(delivered: &Delivered) -> bool {
