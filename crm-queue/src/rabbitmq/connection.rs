@@ -189,7 +189,6 @@ impl Link {
 }
 
 /// What the client said, in words of a queue.
-#[expect(clippy::needless_pass_by_value, reason = "fits map_err")]
 pub(super) fn told(error: lapin::Error) -> QueueError {
     match error.kind() {
         ErrorKind::ProtocolError(cause) => match cause.kind() {

@@ -56,9 +56,8 @@ pub(super) async fn pump(shared: Arc<Shared>, subscription: Subscription, handin
             Err(error) => Err(error),
         };
         match ended {
-            Ok(()) => return,
+            Ok(()) | Err(QueueError::Closed) => return,
             Err(error @ (QueueError::Unusable(_) | QueueError::Misuse(_))) => return handing.fail(error).await,
-            Err(QueueError::Closed) => return,
             Err(error) => tracing::warn!(
                 group = subscription.group.name(),
                 topic = subscription.group.topic().name,

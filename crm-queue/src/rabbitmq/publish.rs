@@ -109,9 +109,8 @@ impl Shared {
         while !pending.is_empty() {
             let count = pending.len();
             match timeout_at(deadline, self.try_to_send(&mut pending)).await {
-                Ok(Ok(())) => {}
                 Ok(Err(error @ QueueError::Unavailable { .. })) if Instant::now() >= deadline => return Err(error),
-                Ok(Err(QueueError::Unavailable { .. })) => {}
+                Ok(Ok(()) | Err(QueueError::Unavailable { .. })) => {}
                 Ok(Err(error)) => return Err(error),
                 Err(_) => {
                     // It may be blocked, or gone without a word.
@@ -126,7 +125,7 @@ impl Shared {
                 if Instant::now() >= deadline {
                     return Err(QueueError::unavailable("RabbitMQ did not confirm in time"));
                 }
-                tokio::time::sleep(backoff.next()).await;
+                tokio::time::sleep_until(deadline.min(Instant::now() + backoff.next())).await;
             }
         }
         Ok(())
