@@ -23,8 +23,12 @@ use crate::{
     idempotency::ClaimRecord,
     job::{Job, JobHandler, JobHandlers, RunningJobs},
     lease::Lease,
+    limit::Limits,
     list::CursorKey,
-    port::{Clock, EventSink, InProcessJobSignal, JobSignal, OperatingSystemRandom, Outbound, Random, SystemClock},
+    port::{
+        Clock, EventSink, InProcessJobSignal, JobSignal, OperatingSystemRandom, Outbound, Random, RequestLimiter,
+        SystemClock,
+    },
     record::Record,
     repo::Repo,
     store::{Collection, SharedStore, Store},
@@ -49,6 +53,7 @@ struct Inner {
     turns: Turns,
     audit_hint: Notify,
     event_hint: Notify,
+    limits: Limits,
     outbound: Option<Arc<dyn Outbound>>,
     delivery_hint: Notify,
     field_hint: Notify,
@@ -73,6 +78,7 @@ impl fmt::Debug for Crm {
 #[derive(Clone)]
 pub struct CrmBuilder {
     store: SharedStore,
+    limiter: Option<Arc<dyn RequestLimiter>>,
     outbound: Option<Arc<dyn Outbound>>,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
@@ -109,6 +115,14 @@ impl CrmBuilder {
     #[must_use]
     pub fn event_sink(mut self, sink: impl EventSink) -> Self {
         self.event_sinks.push(Arc::new(sink));
+        self
+    }
+
+    /// With rate limits that all processes share. Without, each process counts for itself. See [`Limits`] for what
+    /// happens while it does not answer.
+    #[must_use]
+    pub fn limiter(mut self, limiter: impl RequestLimiter) -> Self {
+        self.limiter = Some(Arc::new(limiter));
         self
     }
 
@@ -161,6 +175,7 @@ impl CrmBuilder {
     pub fn build(self) -> Crm {
         let Self {
             store,
+            limiter,
             outbound,
             clock,
             random,
@@ -184,6 +199,7 @@ impl CrmBuilder {
                 turns: Turns::new(),
                 audit_hint: Notify::new(),
                 event_hint: Notify::new(),
+                limits: Limits::new(limiter),
                 outbound,
                 delivery_hint: Notify::new(),
                 field_hint: Notify::new(),
@@ -207,6 +223,7 @@ impl Crm {
     pub fn builder(store: SharedStore) -> CrmBuilder {
         CrmBuilder {
             store,
+            limiter: None,
             outbound: None,
             clock: Arc::new(SystemClock),
             random: Arc::new(OperatingSystemRandom),
@@ -356,6 +373,12 @@ impl Crm {
     #[must_use]
     pub fn event_sinks(&self) -> &[Arc<dyn EventSink>] {
         &self.inner.event_sinks
+    }
+
+    /// The rate limits.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.inner.limits
     }
 
     /// Whether anybody takes events.

@@ -1,7 +1,9 @@
-//! Rate limits in this process: the generic cell rate algorithm, several policies at once.
+//! Rate limits: the generic cell rate algorithm, several policies at once.
 //!
 //! A policy lets `limit` requests through at once and then one each `period / limit`. Where several are asked
 //! together, one that denies makes the whole request denied, and none of them is charged.
+
+mod limits;
 
 use std::{
     collections::HashMap,
@@ -11,6 +13,7 @@ use std::{
     time::Duration,
 };
 
+pub use self::limits::Limits;
 use crate::time::Timestamp;
 
 /// How many requests are let through in which time.

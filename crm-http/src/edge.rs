@@ -22,7 +22,7 @@ use std::{
 use axum::{
     body::Body,
     extract::{ConnectInfo, MatchedPath, Request},
-    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header},
     response::{IntoResponse as _, Response},
 };
 use crm_core::id::new_uuid;
@@ -132,7 +132,7 @@ where
         if cors::is_preflight(&request) {
             return StatusCode::NO_CONTENT.into_response();
         }
-        if let Some(problem) = refused(&state, &asked, &exchange, &request) {
+        if let Some(problem) = refused(&state, &asked, &exchange, request.uri(), request.headers()).await {
             return problem.into_response();
         }
         request.extensions_mut().insert(exchange.clone());
@@ -182,15 +182,20 @@ async fn in_time<T>(
 }
 
 /// What is refused before any handler sees it.
-fn refused(state: &AppState, asked: &Asked, exchange: &Exchange, request: &Request) -> Option<Problem> {
-    let uri = request.uri();
+async fn refused(
+    state: &AppState,
+    asked: &Asked,
+    exchange: &Exchange,
+    uri: &Uri,
+    headers: &HeaderMap,
+) -> Option<Problem> {
     let route = asked.route.as_ref().map(MatchedPath::as_str);
     // Who shows credentials is counted once they are known, where the route asks for them at all.
-    let anonymous = !shows_credentials(request.headers(), state.options().https)
+    let anonymous = !shows_credentials(headers, state.options().https)
         || route.is_none_or(|route| state.is_public(asked.method.as_str(), route));
     if anonymous
         && uri.path().starts_with(ALIAS)
-        && let Err(problem) = limits::of_anybody(state, exchange)
+        && let Err(problem) = limits::of_anybody(state, exchange).await
     {
         return Some(problem);
     }

@@ -1,13 +1,17 @@
 //! Whether what the server stands on answers.
 
-use std::time::{Duration, Instant};
+use std::{
+    fmt::Display,
+    future::Future,
+    time::{Duration, Instant},
+};
 
 use crm_core::{Crm, time::Timestamp};
 use serde::Serialize;
 use tokio::sync::Mutex;
 use utoipa::ToSchema;
 
-/// After a failure the store is looked at again this soon, however long the interval is.
+/// After a failure a part is looked at again this soon, however long the interval is.
 const RECHECK: Duration = Duration::from_secs(2);
 
 /// Whether a part answers.
@@ -33,18 +37,22 @@ pub(crate) struct Part {
     pub(crate) checked_at: Timestamp,
 }
 
-/// Looks at the store, at most once in an interval.
+/// The part as last seen; nothing before the first look.
+type LastSeen = Mutex<Option<Part>>;
+
+/// Looks at each part, at most once in an interval.
 #[derive(Debug)]
 pub(crate) struct Health {
     interval: Duration,
     timeout: Duration,
     started: Timestamp,
-    last: Mutex<Option<Part>>,
+    store: LastSeen,
+    cache: LastSeen,
 }
 
 impl Health {
     pub(crate) fn new(interval: Duration, timeout: Duration, started: Timestamp) -> Self {
-        Self { interval, timeout, started, last: Mutex::new(None) }
+        Self { interval, timeout, started, store: Mutex::default(), cache: Mutex::default() }
     }
 
     /// When the process started.
@@ -54,9 +62,26 @@ impl Health {
 
     /// The store, as last seen or seen now.
     pub(crate) async fn store(&self, crm: &Crm) -> Part {
+        let store = crm.store();
+        self.part(&self.store, crm.now(), "store", store.engine(), store.health()).await
+    }
+
+    /// What the processes share their limits through, if they do.
+    pub(crate) async fn cache(&self, crm: &Crm) -> Option<Part> {
+        let limiter = crm.limits().shared()?;
+        Some(self.part(&self.cache, crm.now(), "cache", limiter.engine(), limiter.health()).await)
+    }
+
+    async fn part<E: Display>(
+        &self,
+        last: &LastSeen,
+        now: Timestamp,
+        name: &str,
+        kind: &str,
+        look: impl Future<Output = Result<(), E>>,
+    ) -> Part {
         // Held over the look, so that a crowd of questions is one look.
-        let mut last = self.last.lock().await;
-        let now = crm.now();
+        let mut last = last.lock().await;
         if let Some(part) = last.as_ref() {
             let keeps = if part.status == Status::Up { self.interval } else { self.interval.min(RECHECK) };
             if now.since(part.checked_at) < keeps {
@@ -64,20 +89,19 @@ impl Health {
             }
         }
         let began = Instant::now();
-        let answered = tokio::time::timeout(self.timeout, crm.store().health()).await;
-        let status = match answered {
+        let status = match tokio::time::timeout(self.timeout, look).await {
             Ok(Ok(())) => Status::Up,
             Ok(Err(error)) => {
-                tracing::error!(%error, "The store is not well.");
+                tracing::error!(%error, "The {name} is not well.");
                 Status::Down
             }
             Err(_elapsed) => {
-                tracing::error!("The store did not answer within {} ms.", self.timeout.as_millis());
+                tracing::error!("The {name} did not answer within {} ms.", self.timeout.as_millis());
                 Status::Down
             }
         };
         let latency_ms = (began.elapsed().as_secs_f64() * 1_000_000.0).round() / 1000.0;
-        let part = Part { status, kind: crm.store().engine().to_owned(), latency_ms, checked_at: now };
+        let part = Part { status, kind: kind.to_owned(), latency_ms, checked_at: now };
         last.insert(part).clone()
     }
 }

@@ -77,6 +77,8 @@ pub struct Settings {
     pub database: Database,
     /// How many connections to it there are at most; nothing for the store's own choice.
     pub database_pool: Option<u16>,
+    /// A Redis that processes share limits through, by its URL.
+    pub redis: Option<Secret<String>>,
     /// Signs access tokens.
     pub jwt_secret: Secret<String>,
     /// An Ed25519 key, as PEM, that signs access tokens instead.
@@ -365,6 +367,7 @@ impl Reader<'_> {
                 let connections = text.parse().ok().filter(|connections| (1..=MOST_CONNECTIONS).contains(connections));
                 connections.map(Some).ok_or_else(|| format!("must be a number of connections, 1 to {MOST_CONNECTIONS}"))
             }),
+            redis: self.redis(),
             access_lifetime,
             refresh_lifetime,
             anonymous_limits,
@@ -448,6 +451,22 @@ impl Reader<'_> {
                 None
             }
         }
+    }
+
+    /// The URL of Redis, with the password that is given apart from it.
+    fn redis(&mut self) -> Option<Secret<String>> {
+        let url = self.read("REDIS_URL", None, |text| parse::redis(text).map(Some));
+        let Some(password) = self.values.text("REDIS_PASSWORD").map(str::to_owned) else {
+            return url.map(|url| Secret::new(url.into()));
+        };
+        let Some(mut url) = url else {
+            self.wrong("REDIS_PASSWORD", "is of no use without REDIS_URL");
+            return None;
+        };
+        if url.password().is_some() || url.set_password(Some(&password)).is_err() {
+            self.wrong("REDIS_PASSWORD", "must not be given where REDIS_URL holds a password");
+        }
+        Some(Secret::new(url.into()))
     }
 
     /// A secret that is long enough, and in production not one that everybody knows.

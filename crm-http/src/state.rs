@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use axum::extract::FromRef;
-use crm_core::{Crm, limit::Limiter};
+use crm_core::Crm;
 
 use crate::{health::Health, metrics::Metrics, options::RouterOptions};
 
@@ -17,7 +17,6 @@ struct Shared {
     options: RouterOptions,
     metrics: Metrics,
     health: Health,
-    limiter: Limiter,
     /// The methods of each route that are for anybody.
     public: HashMap<String, Vec<String>>,
 }
@@ -25,8 +24,7 @@ struct Shared {
 impl AppState {
     pub(crate) fn new(crm: Crm, options: RouterOptions, public: HashMap<String, Vec<String>>) -> Self {
         let health = Health::new(options.health_interval, options.health_timeout, crm.now());
-        let (metrics, limiter) = (Metrics::new(), Limiter::default());
-        Self(Arc::new(Shared { crm, options, metrics, health, limiter, public }))
+        Self(Arc::new(Shared { crm, options, metrics: Metrics::new(), health, public }))
     }
 
     pub(crate) fn crm(&self) -> &Crm {
@@ -39,10 +37,6 @@ impl AppState {
 
     pub(crate) fn metrics(&self) -> &Metrics {
         &self.0.metrics
-    }
-
-    pub(crate) fn limiter(&self) -> &Limiter {
-        &self.0.limiter
     }
 
     /// Whether a route is for anybody.

@@ -36,34 +36,26 @@ impl<'a> Accounts<'a> {
     }
 
     /// Counts one attempt, and refuses it where there were too many.
-    pub(super) fn attempt(&self, key: &str) -> Result<()> {
+    pub(super) async fn attempt(&self, key: &str) -> Result<()> {
         let policy = self.state().settings.login_limit.as_ref();
-        self.count(policy.map(|policy| Bucket { policy, key }).as_slice())
+        self.crm.limits().attempt(self.crm.now(), policy.map(|policy| Bucket { policy, key }).as_slice()).await
     }
 
     /// Counts one attempt to sign in, for the account from this address and for the account from anywhere, and refuses
     /// it where there were too many of either.
-    pub(super) fn attempt_sign_in(&self, email: &Email, address: &str) -> Result<()> {
+    pub(super) async fn attempt_sign_in(&self, email: &Email, address: &str) -> Result<()> {
         let (settings, account) = (&self.state().settings, login_key(email));
         let here = format!("{account}|{address}");
         let here = settings.login_limit.as_ref().map(|policy| Bucket { policy, key: &here });
         let anywhere = settings.account_limit.as_ref().map(|policy| Bucket { policy, key: &account });
         let buckets: Vec<Bucket<'_>> = here.into_iter().chain(anywhere).collect();
-        self.count(&buckets)
+        self.crm.limits().attempt(self.crm.now(), &buckets).await
     }
 
     /// Forgets the attempts on an account from anywhere: somebody knew the password, or it is a new one.
-    pub(super) fn forgive(&self, email: &Email) {
-        let state = self.state();
-        if let Some(policy) = &state.settings.account_limit {
-            state.limiter.forget(&Bucket { policy, key: &login_key(email) });
-        }
-    }
-
-    fn count(&self, buckets: &[Bucket<'_>]) -> Result<()> {
-        match self.state().limiter.check(self.crm.now(), buckets).retry_after {
-            Some(retry_after) => Err(Error::RateLimited { retry_after }),
-            None => Ok(()),
+    pub(super) async fn forgive(&self, email: &Email) {
+        if let Some(policy) = &self.state().settings.account_limit {
+            self.crm.limits().forgive(&Bucket { policy, key: &login_key(email) }).await;
         }
     }
 

@@ -244,7 +244,7 @@ impl<'a> Agents<'a> {
                 Ok(_) => {
                     accounts.forget(id);
                     if hash.is_some() {
-                        accounts.forgive(&after.email);
+                        accounts.forgive(&after.email).await;
                     }
                     return Ok(after);
                 }

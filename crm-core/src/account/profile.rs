@@ -153,7 +153,7 @@ impl Accounts<'_> {
         let Some(given) = given else {
             return Err(Error::invalid(field, "REQUIRED", "is required"));
         };
-        self.attempt(&format!("password {}", login.id))?;
+        self.attempt(&format!("password {}", login.id)).await?;
         let hash = login.password_hash.as_ref().map(|hash| hash.expose().as_str());
         match self.state().hasher.verify(given, hash).await? {
             Verified::Wrong => Err(Error::invalid(field, "WRONG", "is not the current password")),

@@ -69,7 +69,7 @@ impl Accounts<'_> {
     pub async fn confirm_totp(&self, by: &Principal, code: TotpCode) -> Result<Vec<Secret<String>>> {
         by.may(PROFILE_WRITE)?;
         let user = by.user_id()?;
-        self.attempt(&format!("totp {user}"))?;
+        self.attempt(&format!("totp {user}")).await?;
         let codes = totp::new_recovery_codes(self.crm.random());
         let stored: Vec<String> = codes.iter().map(|code| totp::recovery_fingerprint(user.0, code)).collect();
         let now = self.crm.now();

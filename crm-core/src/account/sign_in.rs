@@ -116,7 +116,7 @@ impl Accounts<'_> {
     /// [`Error::TotpRequired`].
     pub async fn sign_in(&self, sign_in: SignIn, context: RequestContext) -> Result<SignedIn> {
         let address = context.ip.map_or_else(|| "here".to_owned(), address_key);
-        self.attempt_sign_in(&sign_in.email, &address)?;
+        self.attempt_sign_in(&sign_in.email, &address).await?;
         let found = self.login_of(&sign_in.email).await?;
         let hash = found.as_ref().and_then(|login| login.password_hash.as_ref()).map(|hash| hash.expose().as_str());
         let verified = self.state().hasher.verify(&sign_in.password, hash).await?;
@@ -133,7 +133,7 @@ impl Accounts<'_> {
         };
         let email = sign_in.email.clone();
         let signed_in = self.admit(login, sign_in, rehashed, context).await?;
-        self.forgive(&email);
+        self.forgive(&email).await;
         Ok(signed_in)
     }
 
@@ -161,7 +161,7 @@ impl Accounts<'_> {
             }
             if login.totp_secret.is_some() {
                 let Some(code) = &sign_in.totp else { return Err(Error::TotpRequired) };
-                if !self.spend_code(&mut after, code)? {
+                if !self.spend_code(&mut after, code).await? {
                     self.note_failure(Some(&login), "second factor", &context).await?;
                     return Err(Error::Unauthenticated("The code of the second factor is wrong or used up."));
                 }
@@ -210,10 +210,10 @@ impl Accounts<'_> {
     }
 
     /// Takes a code of the second factor or a recovery code, each of which works once.
-    pub(super) fn spend_code(&self, login: &mut LoginRecord, code: &str) -> Result<bool> {
+    pub(super) async fn spend_code(&self, login: &mut LoginRecord, code: &str) -> Result<bool> {
         let Some(sealed) = &login.totp_secret else { return Ok(false) };
         // Whatever the address and however many there are: a code has only a million values.
-        self.attempt(&format!("totp {}", login.id))?;
+        self.attempt(&format!("totp {}", login.id)).await?;
         let keys = &self.state().settings.encryption_keys;
         let secret = keys.open(&format!("totp {}", login.id), sealed.expose()).map_err(Error::internal)?;
         if let Some(step) = totp::matching_step(&secret, code, self.crm.now(), login.totp_step) {

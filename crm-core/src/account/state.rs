@@ -12,7 +12,7 @@ use moka::sync::Cache;
 use uuid::Uuid;
 
 use super::{AccountSettings, password::PasswordHasher};
-use crate::{access::Principal, limit::Limiter, port::Random, time::Timestamp};
+use crate::{access::Principal, port::Random, time::Timestamp};
 
 /// For how long what was looked up is believed. Another process's revocations are seen after at most as long.
 pub(crate) const BELIEVED: Duration = Duration::from_secs(5);
@@ -84,7 +84,6 @@ impl Revocations {
 pub(crate) struct AccountState {
     pub(crate) settings: AccountSettings,
     pub(crate) hasher: PasswordHasher,
-    pub(crate) limiter: Limiter,
     pub(crate) revocations: Revocations,
     /// By SHA-256 of the token and the organization asked for, so that no token lies in memory.
     pub(crate) verified: Cache<[u8; 32], Arc<Verified>>,
@@ -100,7 +99,6 @@ impl AccountState {
     pub(crate) fn new(settings: AccountSettings, random: &dyn Random) -> Self {
         Self {
             hasher: PasswordHasher::new(settings.hashes_at_once, random),
-            limiter: Limiter::with_capacity(100_000),
             revocations: Revocations::new(),
             verified: Cache::builder().max_capacity(VERIFIED).time_to_live(BELIEVED).build(),
             settings,

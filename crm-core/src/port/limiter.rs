@@ -15,6 +15,21 @@ pub trait RequestLimiter: Send + Sync + 'static {
     /// # Errors
     /// [`crate::Error::Unavailable`] where nobody can tell: the caller decides whether to let through or not.
     async fn take(&self, buckets: &[Bucket<'_>]) -> Result<Verdict>;
+
+    /// Makes a bucket whole again.
+    ///
+    /// # Errors
+    /// [`crate::Error::Unavailable`].
+    async fn forget(&self, bucket: &Bucket<'_>) -> Result<()>;
+
+    /// Answers where the limiter does.
+    ///
+    /// # Errors
+    /// [`crate::Error::Unavailable`].
+    async fn health(&self) -> Result<()>;
+
+    /// The kind of limiter for people and metrics, such as `redis`.
+    fn engine(&self) -> &'static str;
 }
 
 /// Counts the requests of this process alone, by its clock.
@@ -35,5 +50,18 @@ impl<C: Clock> InProcessLimiter<C> {
 impl<C: Clock> RequestLimiter for InProcessLimiter<C> {
     async fn take(&self, buckets: &[Bucket<'_>]) -> Result<Verdict> {
         Ok(self.limiter.check(self.clock.now(), buckets))
+    }
+
+    async fn forget(&self, bucket: &Bucket<'_>) -> Result<()> {
+        self.limiter.forget(bucket);
+        Ok(())
+    }
+
+    async fn health(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn engine(&self) -> &'static str {
+        "in-process"
     }
 }

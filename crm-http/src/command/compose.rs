@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use crm_connectors::{GuardedHttp, OutboundRules};
 use crm_core::{
@@ -12,12 +12,16 @@ use crm_http::{
     RouterOptions,
     settings::{Database, Environment, Settings},
 };
+use crm_queue::{RedisLimiter, RedisOptions};
 use crm_store_mongo::{MongoOptions, MongoStore};
 use crm_store_postgres::{PostgresOptions, PostgresStore};
 use crm_store_sqlite::{SqliteOptions, SqliteStore};
 use tokio_util::sync::CancellationToken;
 
 use super::{Failure, progress};
+
+/// Requests wait no longer than this to be counted.
+const LIMITS_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A runtime with as many threads as the settings say.
 pub(super) fn runtime(settings: &Settings) -> Result<tokio::runtime::Runtime, Failure> {
@@ -103,6 +107,13 @@ pub(super) fn crm(settings: &Settings, store: SharedStore) -> Result<Crm, Failur
         ..OutboundRules::default()
     })?;
     let builder = Crm::builder(store).accounts(accounts(settings)?).outbound(outbound);
+    let builder = match &settings.redis {
+        Some(url) => {
+            let options = RedisOptions::new(url.expose().as_str()).timeout(LIMITS_TIMEOUT);
+            builder.limiter(RedisLimiter::open(&options)?)
+        }
+        None => builder,
+    };
     let builder = if settings.workers > 0 { builder.job_workers(settings.workers) } else { builder };
     // The system's folder for temporary files is memory on some machines.
     let builder =

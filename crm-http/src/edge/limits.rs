@@ -15,9 +15,9 @@ use crate::{extract::key_of, problem::Problem, state::AppState};
 ///
 /// # Errors
 /// 429 where there were too many.
-pub(crate) fn of_principal(state: &AppState, principal: &Principal, exchange: &Exchange) -> Result<(), Problem> {
+pub(crate) async fn of_principal(state: &AppState, principal: &Principal, exchange: &Exchange) -> Result<(), Problem> {
     match &state.options().principal_limit {
-        Some(policy) => check(state, std::slice::from_ref(policy), &key_of(principal), exchange),
+        Some(policy) => check(state, std::slice::from_ref(policy), &key_of(principal), exchange).await,
         None => Ok(()),
     }
 }
@@ -26,17 +26,17 @@ pub(crate) fn of_principal(state: &AppState, principal: &Principal, exchange: &E
 ///
 /// # Errors
 /// 429 where there were too many.
-pub(crate) fn of_anybody(state: &AppState, exchange: &Exchange) -> Result<(), Problem> {
+pub(crate) async fn of_anybody(state: &AppState, exchange: &Exchange) -> Result<(), Problem> {
     let policies = &state.options().anonymous_limits;
     match exchange.client() {
-        Some(client) if !policies.is_empty() => check(state, policies, &address_key(client), exchange),
+        Some(client) if !policies.is_empty() => check(state, policies, &address_key(client), exchange).await,
         _ => Ok(()),
     }
 }
 
-fn check(state: &AppState, policies: &[Policy], key: &str, exchange: &Exchange) -> Result<(), Problem> {
+async fn check(state: &AppState, policies: &[Policy], key: &str, exchange: &Exchange) -> Result<(), Problem> {
     let buckets: Vec<Bucket<'_>> = policies.iter().map(|policy| Bucket { policy, key }).collect();
-    let verdict = state.limiter().check(state.crm().now(), &buckets);
+    let verdict = state.crm().limits().request(state.crm().now(), &buckets).await;
     let violated = verdict.retry_after.map(|retry_after| {
         let spent = policies.iter().zip(&verdict.standings).filter(|(_, standing)| standing.remaining == 0);
         Problem::rate_limited(retry_after, spent.map(|(policy, _)| policy.name).collect())

@@ -36,13 +36,13 @@ impl FromRequestParts<AppState> for Principal {
         match authenticate(parts, state, &exchange).await {
             Ok(principal) => {
                 exchange.note_principal(&principal);
-                limits::of_principal(state, &principal, &exchange)?;
+                limits::of_principal(state, &principal, &exchange).await?;
                 Ok(principal)
             }
             Err(problem) => {
                 // Guessing is counted as what anybody can do, where the request was not counted yet.
                 if exchange.notes().limits.is_empty() {
-                    limits::of_anybody(state, &exchange)?;
+                    limits::of_anybody(state, &exchange).await?;
                 }
                 Err(problem)
             }

@@ -17,17 +17,32 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(health)).routes(routes!(live)).routes(routes!(ready)).routes(routes!(metrics))
 }
 
+/// How the server is.
+#[derive(Clone, Copy, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum Condition {
+    /// Every part answers.
+    Up,
+    /// A part does not answer that the server can do without: limits are counted in this process, nobody can sign in.
+    Degraded,
+    /// The store does not answer.
+    Down,
+}
+
 /// What the server stands on.
 #[derive(Serialize, ToSchema)]
 struct HealthReport {
     /// `up` where every part is.
-    status: Status,
+    status: Condition,
     /// The running version.
     version: &'static str,
     /// How long the process runs, in seconds.
     uptime_seconds: u64,
     /// The store.
     store: Part,
+    /// What processes share, where they share something: see `REDIS_URL`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cache: Option<Part>,
 }
 
 /// Whether the process runs, or takes requests.
@@ -39,19 +54,25 @@ struct Probe {
 
 /// Tell how the server and what it stands on are
 ///
-/// The store is looked at once per `HEALTH_CHECK_INTERVAL`, whoever asks how often.
+/// Each part is looked at once per `HEALTH_CHECK_INTERVAL`, whoever asks how often.
 #[utoipa::path(
     get, path = "/health", tag = "Operations",
-    responses((status = 200, description = "Every part answers.", body = HealthReport),
-              (status = 503, description = "A part does not answer.", body = HealthReport)),
+    responses((status = 200, description = "The server can work.", body = HealthReport),
+              (status = 503, description = "The store does not answer.", body = HealthReport)),
     extensions(("x-permission" = json!("public")))
 )]
 async fn health(State(state): State<AppState>) -> Response {
     let store = state.health().store(state.crm()).await;
+    let cache = state.health().cache(state.crm()).await;
     let uptime = state.crm().now().since(state.health().started());
-    let status = store.status;
-    let report = HealthReport { status, version: env!("CARGO_PKG_VERSION"), uptime_seconds: uptime.as_secs(), store };
-    let code = if status == Status::Up { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let is_up = |part: &Part| part.status == Status::Up;
+    let (code, status) = match (is_up(&store), cache.as_ref().is_none_or(is_up)) {
+        (true, true) => (StatusCode::OK, Condition::Up),
+        (true, false) => (StatusCode::OK, Condition::Degraded),
+        (false, _) => (StatusCode::SERVICE_UNAVAILABLE, Condition::Down),
+    };
+    let version = env!("CARGO_PKG_VERSION");
+    let report = HealthReport { status, version, uptime_seconds: uptime.as_secs(), store, cache };
     respond::json(code, &report)
 }
 

@@ -70,8 +70,13 @@ pub const SETTINGS: &[Setting] = &[
         .also(&["MONGODB_URI", "MONGO_URI"])
         .secret(),
     now("DATABASE_POOL_SIZE", "the store's own", "Connections to the database.").also(&["MONGODB_POOL_SIZE"]),
-    later("REDIS_URL", "Sessions, limits, cache and sockets across processes.").secret(),
-    later("REDIS_PASSWORD", "Its password.").secret(),
+    now(
+        "REDIS_URL",
+        "none",
+        "redis://… or rediss://…: rate limits that all processes share. Without it each process counts for itself.",
+    )
+    .secret(),
+    now("REDIS_PASSWORD", "none", "Its password, where the URL does not hold it.").secret(),
     later("RABBITMQ_URL", "The queue.").secret(),
     later("RABBITMQ_QUEUE_PREFIX", "What the names of queues begin with."),
     later("QUEUE", "redis for Redis streams."),

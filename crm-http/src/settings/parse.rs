@@ -4,6 +4,7 @@ use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use crm_core::limit::Policy;
 use ipnet::IpNet;
+use url::Url;
 
 /// A time such as `15m`, `7d`, `500ms`, or a bare number of `unit`.
 pub(crate) fn duration(text: &str, unit: Duration) -> Result<Duration, String> {
@@ -91,7 +92,7 @@ pub(crate) fn list(text: &str) -> impl Iterator<Item = &str> {
 /// An origin such as `https://app.example.com`, as browsers write it.
 pub(crate) fn origin(text: &str) -> Result<String, String> {
     let wrong = || format!("{text:?} is no origin such as https://app.example.com");
-    let url = url::Url::parse(text).map_err(|_| wrong())?;
+    let url = Url::parse(text).map_err(|_| wrong())?;
     let plain = matches!(url.scheme(), "http" | "https")
         && url.host().is_some()
         && matches!(url.path(), "" | "/")
@@ -105,7 +106,7 @@ pub(crate) fn origin(text: &str) -> Result<String, String> {
 /// The public address of the server, without a slash at its end.
 pub(crate) fn base_url(text: &str) -> Result<String, String> {
     const WRONG: &str = "must be an address such as https://crm.example.com";
-    let url = url::Url::parse(text).map_err(|_| WRONG)?;
+    let url = Url::parse(text).map_err(|_| WRONG)?;
     let plain = matches!(url.scheme(), "http" | "https")
         && url.host().is_some()
         && url.query().is_none()
@@ -134,6 +135,18 @@ pub(crate) fn sqlite_path(text: &str) -> Result<PathBuf, String> {
         return Err("must be sqlite: and the path of a file, such as sqlite:./crm-data/crm.db".to_owned());
     }
     Ok(PathBuf::from(path))
+}
+
+/// The URL of a Redis.
+///
+/// # Errors
+/// A sentence that shows nothing of it.
+pub(super) fn redis(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).ok();
+    let url = url.filter(|url| {
+        matches!(url.scheme(), "redis" | "rediss") && url.host_str().is_some_and(|host| !host.is_empty())
+    });
+    url.ok_or_else(|| "must be an address such as redis://user:password@host:6379/0".to_owned())
 }
 
 #[cfg(test)]

@@ -145,14 +145,27 @@ fn two_names_of_one_setting_must_agree() {
 
 #[test]
 fn settings_of_later_versions_are_accepted_and_say_so() {
-    let settings =
-        of(&[("REDIS_URL", "redis://:hunter2@localhost"), ("WHATSAPP_TOKEN", "hunter2"), ("SMTP_HOST", "mail")])
-            .unwrap();
-    for name in ["REDIS_URL", "WHATSAPP_TOKEN", "SMTP_HOST"] {
+    let settings = of(&[("SMTP_PASS", "hunter2"), ("WHATSAPP_TOKEN", "hunter2"), ("SMTP_HOST", "mail")]).unwrap();
+    for name in ["SMTP_PASS", "WHATSAPP_TOKEN", "SMTP_HOST"] {
         let shown = settings.shown.iter().find(|shown| shown.name == name).unwrap();
         assert!(shown.later, "{name}");
     }
     assert!(!format!("{settings:?}").contains("hunter2"));
+}
+
+#[test]
+fn redis_is_named_by_a_url_and_its_password_never_shown() {
+    assert!(of(&[]).unwrap().redis.is_none());
+    let url = |given: &[(&str, &str)]| of(given).unwrap().redis.unwrap().expose().clone();
+    assert_eq!(url(&[("REDIS_URL", "redis://:hunter2@localhost")]), "redis://:hunter2@localhost");
+    let apart = [("REDIS_URL", "rediss://redis.example:6380/2"), ("REDIS_PASSWORD", "hunter2 @/")];
+    assert_eq!(url(&apart), "rediss://:hunter2%20%40%2F@redis.example:6380/2");
+    assert!(!format!("{:?}", of(&apart).unwrap()).contains("hunter2"));
+    for text in ["localhost:6379", "http://localhost", "redis://", "redis:localhost"] {
+        assert_eq!(wrong(&[("REDIS_URL", text)]), ["REDIS_URL"], "{text}");
+    }
+    assert_eq!(wrong(&[("REDIS_PASSWORD", "hunter2")]), ["REDIS_PASSWORD"]);
+    assert_eq!(wrong(&[("REDIS_URL", "redis://:a@b"), ("REDIS_PASSWORD", "hunter2")]), ["REDIS_PASSWORD"]);
 }
 
 #[test]

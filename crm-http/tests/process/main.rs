@@ -9,6 +9,7 @@ mod commands;
 mod import;
 mod killed;
 mod outage;
+mod redis;
 mod refusals;
 mod secrets;
 mod stopped;

@@ -81,6 +81,10 @@ impl RedisLimiter {
         Ok(Self { link: Link::open(options).map_err(told)?, take: Script::new(TAKE) })
     }
 
+    fn key(&self, bucket: &Bucket<'_>) -> String {
+        format!("{{{}:limits}}:{}:{}", self.link.prefix(), bucket.policy.name, bucket.key)
+    }
+
     /// Takes at this instant, in microseconds; by Redis's time where there is none.
     async fn take_at(&self, now: Option<i64>, buckets: &[Bucket<'_>]) -> Result<Verdict> {
         if buckets.is_empty() {
@@ -89,7 +93,7 @@ impl RedisLimiter {
         let mut invocation = self.take.prepare_invoke();
         invocation.arg(now.map(|now| now.to_string()).unwrap_or_default());
         for Bucket { policy, key } in buckets {
-            invocation.key(format!("{{{}:limits}}:{}:{key}", self.link.prefix(), policy.name));
+            invocation.key(self.key(&Bucket { policy, key }));
             invocation.arg(policy.emission()).arg(policy.burst());
         }
         let answer: Vec<i64> = self.link.run(&invocation).await.map_err(told)?;
@@ -112,6 +116,18 @@ impl RedisLimiter {
 impl RequestLimiter for RedisLimiter {
     async fn take(&self, buckets: &[Bucket<'_>]) -> Result<Verdict> {
         self.take_at(None, buckets).await
+    }
+
+    async fn forget(&self, bucket: &Bucket<'_>) -> Result<()> {
+        self.link.query(redis::cmd("DEL").arg(self.key(bucket))).await.map_err(told)
+    }
+
+    async fn health(&self) -> Result<()> {
+        self.link.query(&redis::cmd("PING")).await.map_err(told)
+    }
+
+    fn engine(&self) -> &'static str {
+        "redis"
     }
 }
 

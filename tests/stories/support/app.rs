@@ -10,6 +10,7 @@ use crm_core::{
     time::Timestamp,
 };
 use crm_http::{RouterOptions, router, server};
+use crm_queue::RedisLimiter;
 use tokio::net::TcpListener;
 
 use super::{
@@ -42,6 +43,7 @@ pub(crate) struct Setup {
     background: bool,
     event_sink: Option<Arc<dyn EventSink>>,
     outbound: OutboundRules,
+    limiter: Option<RedisLimiter>,
 }
 
 /// What a story is given: an app, or the setup of one.
@@ -90,7 +92,7 @@ impl Setup {
             plain_http: true,
             ..OutboundRules::default()
         };
-        Self { place, clock: None, options, accounts, background: true, event_sink: None, outbound }
+        Self { place, clock: None, options, accounts, background: true, event_sink: None, outbound, limiter: None }
     }
 
     /// The same in another process: the same database and keys, and nothing else in common.
@@ -107,6 +109,12 @@ impl Setup {
     /// With other settings for accounts.
     pub(crate) fn accounts(mut self, change: impl FnOnce(&mut AccountSettings)) -> Self {
         change(&mut self.accounts);
+        self
+    }
+
+    /// With limits that are shared through Redis.
+    pub(crate) fn limiter(mut self, limiter: RedisLimiter) -> Self {
+        self.limiter = Some(limiter);
         self
     }
 
@@ -140,6 +148,9 @@ impl Setup {
         let store = self.place.open().await;
         let outbound = GuardedHttp::new(self.outbound).expect("TLS");
         let mut builder = Crm::builder(store).accounts(self.accounts).outbound(outbound);
+        if let Some(limiter) = self.limiter {
+            builder = builder.limiter(limiter);
+        }
         if let Some(clock) = self.clock {
             builder = builder.clock(SharedClock(clock));
         }

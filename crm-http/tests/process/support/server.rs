@@ -44,6 +44,11 @@ impl Server {
 
     /// Starts the binary.
     pub(crate) fn begin(place: &Place) -> Self {
+        Self::begin_with(place, &[])
+    }
+
+    /// Starts the binary with more settings.
+    pub(crate) fn begin_with(place: &Place, settings: &[(&str, &str)]) -> Self {
         let port =
             TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port();
         let mut process = command(place.folder())
@@ -52,6 +57,7 @@ impl Server {
             .env("RATE_LIMIT_IP", "off")
             .env("RATE_LIMIT_MAX_REQUESTS", "off")
             .env("HEALTH_CHECK_INTERVAL", "200ms")
+            .envs(settings.iter().copied())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()

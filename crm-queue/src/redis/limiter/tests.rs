@@ -63,12 +63,27 @@ async fn many_at_once_by_its_own_time() {
 }
 
 #[tokio::test]
+async fn a_bucket_is_made_whole_again() {
+    let (limiter, policy) = (limiter(), Policy::new("test", 2, Duration::from_hours(1)));
+    let bucket = |key| Bucket { policy: &policy, key };
+    limiter.health().await.unwrap();
+    for key in ["a", "a", "b"] {
+        assert!(limiter.take(&[bucket(key)]).await.unwrap().is_allowed());
+    }
+    assert!(!limiter.take(&[bucket("a")]).await.unwrap().is_allowed());
+    limiter.forget(&bucket("a")).await.unwrap();
+    assert_eq!(limiter.take(&[bucket("a")]).await.unwrap().standings[0].remaining, 1);
+    assert_eq!(limiter.take(&[bucket("b")]).await.unwrap().standings[0].remaining, 0, "another is not concerned");
+}
+
+#[tokio::test]
 async fn without_redis_nobody_can_tell() {
     let options = RedisOptions::new("redis://user:hunter2@127.0.0.1:1/0").timeout(Duration::from_millis(200));
     let limiter = RedisLimiter::open(&options).unwrap();
     let policy = Policy::new("test", 5, Duration::from_secs(10));
     let taken = limiter.take(&[Bucket { policy: &policy, key: "client" }]).await;
     assert!(matches!(taken, Err(crm_core::Error::Unavailable { .. })), "{taken:?}");
+    assert!(limiter.health().await.is_err());
     assert!(!format!("{taken:?} {limiter:?} {options:?}").contains("hunter2"));
 }
 
