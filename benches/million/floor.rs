@@ -83,7 +83,7 @@ pub(crate) const SEARCH_INDEX: &str = concat!(
 );
 
 #[derive(Serialize)]
-struct Customer {
+pub(crate) struct Customer {
     id: Uuid,
     organization_id: Uuid,
     version: i64,
@@ -204,14 +204,18 @@ async fn one(
     Path(id): Path<Uuid>,
 ) -> Result<Json<Customer>, StatusCode> {
     let organization = floor.organization(&headers)?;
+    let found = find(&floor.pool, organization, id).await.map_err(failed)?;
+    found.map(Json).ok_or(StatusCode::NOT_FOUND)
+}
+
+/// The customer with the id.
+pub(crate) async fn find(pool: &PgPool, organization: Uuid, id: Uuid) -> sqlx::Result<Option<Customer>> {
     let row = sqlx::query(concat!("SELECT ", columns!(), " FROM customers WHERE organization_id = $1 AND id = $2"))
         .bind(organization)
         .bind(id)
-        .fetch_optional(&floor.pool)
-        .await
-        .map_err(failed)?
-        .ok_or(StatusCode::NOT_FOUND)?;
-    Ok(Json(customer(&row)))
+        .fetch_optional(pool)
+        .await?;
+    Ok(row.as_ref().map(customer))
 }
 
 #[derive(Deserialize)]
@@ -273,6 +277,11 @@ async fn search(
 /// How many customers the rule holds for.
 async fn count(State(floor): State<Arc<Floor>>, headers: HeaderMap) -> Result<String, StatusCode> {
     let organization = floor.organization(&headers)?;
+    Ok(counted(&floor.pool, organization).await.map_err(failed)?.to_string())
+}
+
+/// How many customers of the organization the rule holds for.
+pub(crate) async fn counted(pool: &PgPool, organization: Uuid) -> sqlx::Result<i64> {
     let row = sqlx::query(
         "SELECT count(*) FROM customers WHERE organization_id = $1 AND deleted_at IS NULL AND spend > $2 \
          AND visits >= $3 AND status = $4",
@@ -281,10 +290,9 @@ async fn count(State(floor): State<Arc<Floor>>, headers: HeaderMap) -> Result<St
     .bind(Decimal::new(9000, 0))
     .bind(40_i64)
     .bind("active")
-    .fetch_one(&floor.pool)
-    .await
-    .map_err(failed)?;
-    Ok(row.get::<i64, _>(0).to_string())
+    .fetch_one(pool)
+    .await?;
+    Ok(row.get(0))
 }
 
 #[derive(Deserialize)]

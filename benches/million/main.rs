@@ -3,13 +3,15 @@
 //!
 //! `cargo bench --bench million` starts a private PostgreSQL server with everything durable, fills it, and prints one
 //! line for each kind of work: requests a second of both, the ratio (median, least and greatest of the rounds), and
-//! the times of ours. Import and export stand beside `COPY` of the same rows. `MILLION=100000` takes fewer customers, `ROUNDS` more or fewer rounds, `ONLY=search` one kind.
+//! the times of ours. Import and export stand beside `COPY` of the same rows. `MILLION=100000` takes fewer customers, `ROUNDS` more or fewer rounds, `ONLY=search` one kind; `ONLY=inside`
+//! is the store without HTTP.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a bench that cannot go on ends")]
 #![expect(clippy::disallowed_methods, reason = "a bare server takes ids and the time from where it finds them")]
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a bench tells what it measured")]
 
 mod floor;
+mod inside;
 mod load;
 mod people;
 mod stage;
@@ -49,12 +51,17 @@ fn main() {
         let stage = Arc::new(Stage::new(number_of("MILLION", 1_000_000)).await);
         let only = std::env::var("ONLY").ok();
         println!("{:<28} {:>10} {:>10}  ratio (least, greatest)   ours p50, p99", "", "floor/s", "ours/s");
+        let rounds = number_of("ROUNDS", 5);
+        if only.as_deref().is_none_or(|only| "inside".contains(only)) {
+            inside::get(&stage, rounds).await;
+            inside::count(&stage, rounds).await;
+            inside::group(&stage, rounds).await;
+        }
         for work in works(&stage) {
             if only.as_deref().is_none_or(|only| work.name.contains(only)) {
                 compare(&stage, &work).await;
             }
         }
-        let rounds = number_of("ROUNDS", 5);
         if only.as_deref().is_none_or(|only| "export".contains(only)) {
             transfer::export(&stage, rounds).await;
         }

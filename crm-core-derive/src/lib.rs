@@ -2,7 +2,9 @@
 //! between the struct and a flat row. What it writes is what a person would have written.
 //!
 //! On the struct: `#[record(collection = "faqs", search(question, answer), index(position, -created_at),
-//! unique(code))]`, with `installation` for a record of the installation. `-field` runs downward.
+//! unique(code))]`, with `installation` for a record of the installation. `-field` runs downward;
+//! `index(code, covers(status, kind))` keeps further fields beside the key, for counting, and `index(covers(status))`
+//! nothing else.
 //! On a field: `#[record(folded)]` keeps the folded form of a text for searching and sorting,
 //! `#[record(custom)]` marks the JSON of custom fields. The struct has `id` first and `meta: Meta`.
 
@@ -18,6 +20,7 @@ use syn::{
     parse::{Parse, ParseStream},
     parse_macro_input,
     punctuated::Punctuated,
+    token::Paren,
 };
 
 /// Declares the collection of a record type. See the crate's page.
@@ -56,8 +59,37 @@ struct Declaration {
     collection: Option<LitStr>,
     installation: bool,
     search: Vec<Name>,
-    indexes: Vec<Vec<Name>>,
+    indexes: Vec<Index>,
     unique: Vec<Vec<Name>>,
+}
+
+/// What `index(…)` says.
+struct Index {
+    fields: Vec<Name>,
+    covers: Vec<Name>,
+}
+
+impl Parse for Index {
+    fn parse(input: ParseStream<'_>) -> Result<Self> {
+        let content;
+        parenthesized!(content in input);
+        let mut index = Self { fields: Vec::new(), covers: Vec::new() };
+        while !content.is_empty() {
+            if content.peek(Ident) && content.peek2(Paren) {
+                let word: Ident = content.parse()?;
+                if word != "covers" {
+                    return Err(Error::new(word.span(), "expected covers"));
+                }
+                index.covers = names(&content)?;
+            } else {
+                index.fields.push(content.parse()?);
+            }
+            if !content.is_empty() {
+                content.parse::<Token![,]>()?;
+            }
+        }
+        Ok(index)
+    }
 }
 
 fn names(input: ParseStream<'_>) -> Result<Vec<Name>> {
@@ -78,7 +110,7 @@ impl Declaration {
                 } else if meta.path.is_ident("search") {
                     declaration.search = names(meta.input)?;
                 } else if meta.path.is_ident("index") {
-                    declaration.indexes.push(names(meta.input)?);
+                    declaration.indexes.push(meta.input.parse()?);
                 } else if meta.path.is_ident("unique") {
                     declaration.unique.push(names(meta.input)?);
                 } else {
@@ -168,14 +200,21 @@ fn expand(input: &DeriveInput) -> Result<Tokens> {
     });
     let indexes = declaration.indexes.iter().map(|index| {
         let parts: Vec<String> = index
+            .fields
             .iter()
             .map(|part| if part.descending { format!("{}_down", part.name) } else { part.name.clone() })
             .collect();
-        let name = format!("by_{}", parts.join("_"));
-        let fields = index.iter().map(
+        let name = if parts.is_empty() {
+            let covers: Vec<&str> = index.covers.iter().map(|part| part.name.as_str()).collect();
+            format!("counts_{}", covers.join("_"))
+        } else {
+            format!("by_{}", parts.join("_"))
+        };
+        let fields = index.fields.iter().map(
             |Name { name, descending }| quote!(::crm_core::store::IndexField { name: #name, descending: #descending }),
         );
-        quote!(::crm_core::store::Index { name: #name, fields: &[#(#fields),*] })
+        let covers = index.covers.iter().map(|part| &part.name);
+        quote!(::crm_core::store::Index { name: #name, fields: &[#(#fields),*], covers: &[#(#covers),*] })
     });
     let search = declaration.search.iter().map(|part| &part.name);
     let columns = members.iter().enumerate().map(|(place, Member { name, text, kind, .. })| {

@@ -44,7 +44,8 @@ pub(crate) fn indexes(layout: &Layout) -> Vec<Document> {
     }
     for index in collection.indexes {
         let mut listed = false;
-        let columns = index_columns(collection, index).unwrap_or_default().into_iter().filter(|column| {
+        let Some(columns) = index_columns(collection, index) else { continue };
+        let columns = columns.into_iter().filter(|column| {
             // An index has room for one list.
             let again = listed && column.field.kind == FieldKind::TextList;
             listed |= column.field.kind == FieldKind::TextList;

@@ -127,7 +127,7 @@ const SIZE: Field = field("size", FieldKind::Integer);
 static FIRST: Collection = collection(&[HEAD[0], HEAD[1], HEAD[2], HEAD[3], HEAD[4], NAME]);
 
 static LATER: Collection = Collection {
-    indexes: &[Index { name: "by_name", fields: &[IndexField { name: "name", descending: false }] }],
+    indexes: &[Index { name: "by_name", fields: &[IndexField { name: "name", descending: false }], covers: &[] }],
     search: &["name"],
     ..collection(&[HEAD[0], HEAD[1], HEAD[2], HEAD[3], HEAD[4], Field { folded: true, ..NAME }, SIZE])
 };

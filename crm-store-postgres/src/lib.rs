@@ -47,6 +47,7 @@ mod binary;
 mod compile;
 mod custom;
 mod failure;
+mod gather;
 mod growth;
 mod json;
 mod layout;

@@ -9,21 +9,29 @@ use async_trait::async_trait;
 use crm_core::store::{
     AggregateRow, Aggregation, Change, Collection, CustomIndex, FieldRef, Filter, Outcome, Page, Progress, Query, Row,
     Scope, Sort, Store, StoreError, StoreResult, Value,
-    evaluate::{check_custom_index, visible_organization},
+    evaluate::{check_change, check_custom_index, visible_organization},
 };
 use futures::stream::BoxStream;
 use uuid::Uuid;
 
 use crate::{
-    aggregate, custom, layout::Layouts, migrate, options::PostgresOptions, pool::Pool, read, row, statement::Statement,
+    aggregate, custom,
+    gather::{self, Gatherings},
+    layout::Layouts,
+    migrate,
+    options::PostgresOptions,
+    pool::Pool,
+    read, row,
+    statement::Statement,
     write, writer,
 };
 
 /// A CRM's records in a PostgreSQL database. See the [crate].
 #[derive(Debug)]
 pub struct PostgresStore {
-    pub(crate) layouts: Layouts,
+    pub(crate) layouts: Arc<Layouts>,
     pub(crate) pool: Arc<Pool>,
+    gatherings: Arc<Gatherings>,
     /// The names of the indexes on custom fields.
     custom_indexes: RwLock<HashSet<String>>,
 }
@@ -47,7 +55,12 @@ impl PostgresStore {
         let pool = Pool::new(options);
         migrate::check_server(&pool).await?;
         let names = custom::existing(&pool).await?;
-        Ok(Self { layouts: Layouts::default(), pool: Arc::new(pool), custom_indexes: RwLock::new(names) })
+        Ok(Self {
+            layouts: Arc::default(),
+            pool: Arc::new(pool),
+            gatherings: Arc::default(),
+            custom_indexes: RwLock::new(names),
+        })
     }
 
     /// Whether a custom field of the organization has an index.
@@ -109,7 +122,14 @@ impl Store for PostgresStore {
         if changes.is_empty() {
             return Ok(Vec::new());
         }
-        writer::commit(&self.pool, &self.layouts, scope, &changes).await
+        for change in &changes {
+            check_change(scope, change)?;
+        }
+        if gather::is_gathered(&changes) {
+            self.gatherings.commit(&self.pool, &self.layouts, scope, changes).await
+        } else {
+            writer::commit(&self.pool, &self.layouts, scope, &changes).await
+        }
     }
 
     async fn claim(

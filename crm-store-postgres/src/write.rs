@@ -35,8 +35,14 @@ pub(crate) fn push_insert(statement: &mut Statement, layout: &Layout, rows: &[Ro
     statement.push("INSERT INTO ").push(&layout.table).push(" (").push(&layout.inserted).push(") ");
     match rows {
         [row] => push_row(statement, layout, row),
-        rows => push_rows(statement, layout, rows),
+        rows => push_rows(statement, layout, &rows.iter().collect::<Vec<_>>()),
     }
+}
+
+/// The same of rows from several places, of which one too is written as an array: one text serves all numbers.
+pub(crate) fn push_insert_of_many(statement: &mut Statement, layout: &Layout, rows: &[&Row]) {
+    statement.push("INSERT INTO ").push(&layout.table).push(" (").push(&layout.inserted).push(") ");
+    push_rows(statement, layout, rows);
 }
 
 fn push_row(statement: &mut Statement, layout: &Layout, row: &Row) {
@@ -125,7 +131,7 @@ fn push_cast(statement: &mut Statement, shadow: Shadow, cast: Option<Cast>) {
     };
 }
 
-fn push_rows(statement: &mut Statement, layout: &Layout, rows: &[Row]) {
+fn push_rows(statement: &mut Statement, layout: &Layout, rows: &[&Row]) {
     let fields = layout.collection.fields;
     statement.push("SELECT ");
     for (position, field) in fields.iter().enumerate() {

@@ -17,8 +17,7 @@
 use std::time::Duration;
 
 use crm_core::store::{
-    Change, Collection, Filter, Outcome, Row, Scope, StoreError, StoreResult, WhenUnmet,
-    evaluate::{check_change, visible_organization},
+    Change, Collection, Filter, Outcome, Row, Scope, StoreError, StoreResult, WhenUnmet, evaluate::visible_organization,
 };
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
@@ -64,16 +63,13 @@ enum Way {
     Transaction,
 }
 
-/// Makes every change or none.
+/// Makes every change or none; each was checked.
 pub(crate) async fn commit(
     pool: &Pool,
     layouts: &Layouts,
     scope: Scope,
     changes: &[Change],
 ) -> StoreResult<Vec<Outcome>> {
-    for change in changes {
-        check_change(scope, change)?;
-    }
     let deadline = Instant::now() + DEADLINE;
     let program = together(layouts, scope, changes)?;
     let mut way = match (&program, changes) {
@@ -94,7 +90,11 @@ pub(crate) async fn commit(
         };
         match answer {
             Ok(outcomes) => {
-                if commit.keep_statistics(&mut session).await.is_ok() {
+                let added = changes.iter().filter_map(|change| match change {
+                    Change::Insert { collection, rows } => Some((*collection, rows.len())),
+                    _ => None,
+                });
+                if keep_statistics(&mut session, layouts, added).await.is_ok() {
                     session.release();
                 }
                 return Ok(outcomes);
@@ -295,19 +295,6 @@ impl Commit<'_> {
         session.copy(&sql, parts).await.map_err(|error| self.fault(error, Some(change), false))
     }
 
-    /// Has the server look at tables that this commit has made much larger; see [`growth`]. Nothing of the commit depends
-    /// on it.
-    async fn keep_statistics(&self, session: &mut Session<'_>) -> sqlx::Result<()> {
-        for change in self.changes {
-            let Change::Insert { rows, .. } = change else { continue };
-            let layout = self.layouts.of(collection_of(change));
-            if layout.growth.note(rows.len() as u64) {
-                session.run(&growth::analyze(&layout)).await?;
-            }
-        }
-        Ok(())
-    }
-
     /// What follows from an error. `final_step` tells whether the commit may have been made by the statement.
     fn fault(&self, error: sqlx::Error, change: Option<&Change>, final_step: bool) -> Fault {
         if failure::is_contention(&error) {
@@ -321,6 +308,21 @@ impl Commit<'_> {
             None => failure::running(error),
         })
     }
+}
+
+/// Has the server look at tables that a commit has made much larger; see [`growth`]. Nothing of the commit depends on it.
+pub(crate) async fn keep_statistics(
+    session: &mut Session<'_>,
+    layouts: &Layouts,
+    added: impl Iterator<Item = (&'static Collection, usize)>,
+) -> sqlx::Result<()> {
+    for (collection, rows) in added {
+        let layout = layouts.of(collection);
+        if layout.growth.note(rows as u64) {
+            session.run(&growth::analyze(&layout)).await?;
+        }
+    }
+    Ok(())
 }
 
 /// What follows where a change of one record touched nothing. `found` is the record's version.

@@ -36,6 +36,7 @@ use uuid::Uuid;
 const OURS: Uuid = Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_00a1);
 const COUNT: usize = 5;
 const WRITERS: u128 = 8;
+const ADDERS: u128 = 8;
 
 static TALLIES: Collection = Collection {
     name: "tallies",
@@ -142,6 +143,25 @@ async fn nothing_acknowledged_is_lost_when_the_server_is_killed() {
             (writer, acknowledged)
         });
     }
+    // Others only add records, which is done for several of them at once.
+    let mut adders = JoinSet::new();
+    for adder in 1..=ADDERS {
+        let (store, seen) = (Arc::clone(&store), Arc::clone(&seen));
+        adders.spawn(async move {
+            let mut acknowledged: Vec<Uuid> = Vec::new();
+            for number in (WRITERS + adder << 64).. {
+                if seen.stop.load(Ordering::Relaxed) {
+                    break;
+                }
+                match store.commit(scope(), vec![insert(number)]).await {
+                    Ok(_) => acknowledged.push(Uuid::from_u128(number)),
+                    Err(StoreError::Unavailable { .. }) => tokio::task::yield_now().await,
+                    Err(other) => panic!("{other:?}"),
+                }
+            }
+            acknowledged
+        });
+    }
     until(|| seen.acknowledged.load(Ordering::Relaxed) > 100).await;
     server.kill().unwrap();
     until(|| seen.refused.load(Ordering::Relaxed) > 20).await;
@@ -151,6 +171,11 @@ async fn nothing_acknowledged_is_lost_when_the_server_is_killed() {
     until(|| seen.acknowledged.load(Ordering::Relaxed) > before + 100).await;
     seen.stop.store(true, Ordering::Relaxed);
     store.health().await.unwrap();
+    while let Some(added) = adders.join_next().await {
+        let added = added.unwrap();
+        assert!(!added.is_empty());
+        assert_eq!(store.get(scope(), &TALLIES, &added).await.unwrap().len(), added.len(), "acknowledged and lost");
+    }
     while let Some(done) = writers.join_next().await {
         let (writer, acknowledged) = done.unwrap();
         let ids: Vec<Uuid> = acknowledged.iter().map(|proof| Uuid::from_u128(*proof)).collect();

@@ -167,8 +167,8 @@ static AFTER: Collection = Collection {
     ],
     unique: &[UniqueKey { name: "name", fields: &["name"] }],
     indexes: &[
-        Index { name: "by_name", fields: &[IndexField { name: "name", descending: false }] },
-        Index { name: "by_tags", fields: &[IndexField { name: "tags", descending: false }] },
+        Index { name: "by_name", fields: &[IndexField { name: "name", descending: false }], covers: &[] },
+        Index { name: "by_tags", fields: &[IndexField { name: "tags", descending: false }], covers: &[] },
     ],
     search: &["name", "tags"],
 };

@@ -37,7 +37,7 @@ static PLANTS: Collection = Collection {
         Field { name: "tags", kind: FieldKind::TextList, optional: false, folded: false, custom: false },
     ],
     unique: &[],
-    indexes: &[Index { name: "by_tags", fields: &[IndexField { name: "tags", descending: false }] }],
+    indexes: &[Index { name: "by_tags", fields: &[IndexField { name: "tags", descending: false }], covers: &[] }],
     search: &[],
 };
 

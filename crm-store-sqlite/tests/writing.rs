@@ -38,7 +38,7 @@ static NOTES: Collection = Collection {
     placement: Placement::Tenant,
     fields: &[HEAD[0], HEAD[1], HEAD[2], HEAD[3], HEAD[4], NAME, field("tags", FieldKind::TextList), CUSTOM],
     unique: &[UniqueKey { name: "name", fields: &["name"] }],
-    indexes: &[Index { name: "by_tags", fields: &[IndexField { name: "tags", descending: false }] }],
+    indexes: &[Index { name: "by_tags", fields: &[IndexField { name: "tags", descending: false }], covers: &[] }],
     search: &["name", "tags"],
 };
 
@@ -242,7 +242,7 @@ static OLD_NOTES: Collection = Collection {
         field("custom", FieldKind::Json),
     ],
     unique: &[],
-    indexes: &[Index { name: "by_tags", fields: &[IndexField { name: "name", descending: false }] }],
+    indexes: &[Index { name: "by_tags", fields: &[IndexField { name: "name", descending: false }], covers: &[] }],
     search: &[],
 };
 static OLD: &[&Collection] = &[&OLD_NOTES];
@@ -262,8 +262,8 @@ static NEW_NOTES: Collection = Collection {
         Field { optional: true, ..field("due", FieldKind::Date) },
     ],
     indexes: &[
-        Index { name: "by_tags", fields: &[IndexField { name: "tags", descending: false }] },
-        Index { name: "by_stars", fields: &[IndexField { name: "stars", descending: true }] },
+        Index { name: "by_tags", fields: &[IndexField { name: "tags", descending: false }], covers: &[] },
+        Index { name: "by_stars", fields: &[IndexField { name: "stars", descending: true }], covers: &[] },
     ],
     search: &["name"],
     ..NOTES

@@ -69,12 +69,12 @@ pub(super) static THINGS: Collection = Collection {
     ],
     unique: &[],
     indexes: &[
-        Index { name: "by_name", fields: &[up("name")] },
-        Index { name: "by_nick_downward", fields: &[down("nick")] },
-        Index { name: "by_maybe_number", fields: &[down("maybe_number_of")] },
-        Index { name: "by_flag_and_seen_at", fields: &[up("flag"), down("seen_at")] },
-        Index { name: "by_label", fields: &[up("labels")] },
-        Index { name: "by_owner", fields: &[up("maybe_owner_id"), up("name")] },
+        Index { name: "by_name", fields: &[up("name")], covers: &[] },
+        Index { name: "by_nick_downward", fields: &[down("nick")], covers: &[] },
+        Index { name: "by_maybe_number", fields: &[down("maybe_number_of")], covers: &[] },
+        Index { name: "by_flag_and_seen_at", fields: &[up("flag"), down("seen_at")], covers: &[] },
+        Index { name: "by_label", fields: &[up("labels")], covers: &[] },
+        Index { name: "by_owner", fields: &[up("maybe_owner_id"), up("name")], covers: &[] },
     ],
     search: &["name", "nick", "code", "labels"],
 };
@@ -96,7 +96,7 @@ pub(super) static PARTS: Collection = Collection {
         field("made_at", FieldKind::Timestamp),
     ],
     unique: &[],
-    indexes: &[Index { name: "by_thing", fields: &[up("thing_id"), down("made_at")] }],
+    indexes: &[Index { name: "by_thing", fields: &[up("thing_id"), down("made_at")], covers: &[] }],
     search: &[],
 };
 
@@ -124,7 +124,7 @@ pub(super) static KEYED: Collection = Collection {
         UniqueKey { name: "mail", fields: &["mail"] },
         UniqueKey { name: "series_serial", fields: &["series", "serial"] },
     ],
-    indexes: &[Index { name: "by_amount", fields: &[down("amount")] }],
+    indexes: &[Index { name: "by_amount", fields: &[down("amount")], covers: &[] }],
     search: &["name", "labels"],
 };
 
@@ -156,7 +156,7 @@ pub(super) static TASKS: Collection = Collection {
         field("attempts", FieldKind::Integer),
     ],
     unique: &[UniqueKey { name: "token", fields: &["token"] }],
-    indexes: &[Index { name: "by_due", fields: &[up("due_at")] }],
+    indexes: &[Index { name: "by_due", fields: &[up("due_at")], covers: &[] }],
     search: &[],
 };
 

@@ -32,15 +32,16 @@ use crate::{
     search(name, email, phone, emails, phones),
     index(-created_at),
     index(name),
-    index(-spend),
+    index(-spend, covers(visits, active_at, total_orders, status, deleted_at)),
     index(-last_active),
     index(status, -created_at),
     index(owner_id, -created_at),
     index(team_id, -created_at),
-    index(active_at),
+    index(active_at, covers(visits, spend, total_orders, status, deleted_at)),
     index(tags, -created_at),
     index(group_ids, -created_at),
-    index(deleted_at)
+    index(deleted_at),
+    index(covers(status, type, deleted_at))
 )]
 pub struct Customer {
     /// The customer's id.

@@ -56,13 +56,17 @@ pub struct IndexField {
     pub descending: bool,
 }
 
-/// An index for a known query. The id always follows as its last field, in the direction of the field before.
+/// An index for a known query. The id always follows as the last of its fields, in the direction of the field before.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Index {
     /// The name, unique in the collection.
     pub name: &'static str,
     /// The fields.
     pub fields: &'static [IndexField],
+    /// Further fields, neither lists nor JSON, that an engine may keep beside them, so that records can be counted and
+    /// grouped by these without being read. They promise no order. An index of these alone is for nothing but counting:
+    /// an engine keeps it small, or does without.
+    pub covers: &'static [&'static str],
 }
 
 /// A kind of record, as a store sees it.

@@ -52,6 +52,12 @@ pub fn check_collection(collection: &'static Collection) -> StoreResult<()> {
         for field in index.fields {
             known(index.name, field.name)?;
         }
+        for wanted in index.covers {
+            let field = known(index.name, wanted)?;
+            ensure(!matches!(field.kind, FieldKind::TextList | FieldKind::Json), || {
+                format!("{name}.{wanted}: lists and JSON are not kept beside an index")
+            })?;
+        }
     }
     for wanted in collection.search {
         let field = known("search", wanted)?;

@@ -71,9 +71,12 @@ pub fn sort_columns(collection: &'static Collection, field: &FieldRef) -> Vec<Co
 
 /// The columns of an index: the organization where it leads, the fields (a text whose folded form is kept by that form
 /// and then by itself), and the id, in the direction of the column before. Nothing for an index that names a field
-/// which is not declared.
+/// which is not declared, and for one without fields, which orders nothing.
 #[must_use]
 pub fn index_columns(collection: &'static Collection, index: &Index) -> Option<Vec<IndexColumn>> {
+    if index.fields.is_empty() {
+        return None;
+    }
     let mut columns = Vec::new();
     let mut push = |name: &str, descending: bool| {
         let field = collection.field(name)?;

@@ -38,11 +38,11 @@ static INDEXED: Collection = Collection {
     },
     unique: &[UniqueKey { name: "price", fields: &["price"] }],
     indexes: &[
-        Index { name: "by_created", fields: &[down("created_at")] },
-        Index { name: "by_name", fields: &[up("name")] },
-        Index { name: "by_count_created", fields: &[up("count"), down("created_at")] },
-        Index { name: "by_labels_created", fields: &[up("labels"), down("created_at")] },
-        Index { name: "by_parent", fields: &[up("parent_id")] },
+        Index { name: "by_created", fields: &[down("created_at")], covers: &[] },
+        Index { name: "by_name", fields: &[up("name")], covers: &[] },
+        Index { name: "by_count_created", fields: &[up("count"), down("created_at")], covers: &[] },
+        Index { name: "by_labels_created", fields: &[up("labels"), down("created_at")], covers: &[] },
+        Index { name: "by_parent", fields: &[up("parent_id")], covers: &[] },
     ],
     search: &["name", "labels"],
 };
@@ -121,8 +121,10 @@ fn an_index_has_folded_texts_before_themselves_and_the_id_last() {
         columns,
         [("organization_id", Form::Value), ("name", Form::Folded), ("name", Form::Value), ("id", Form::Value)]
     );
-    const WRONG: Index = Index { name: "wrong", fields: &[up("unknown")] };
+    const WRONG: Index = Index { name: "wrong", fields: &[up("unknown")], covers: &[] };
     assert!(index_columns(&EXAMPLE, &WRONG).is_none());
+    const COUNTS: Index = Index { name: "counts_count", fields: &[], covers: &["count"] };
+    assert!(index_columns(&EXAMPLE, &COUNTS).is_none(), "it orders nothing");
 }
 
 /// The value of a column in a row.
