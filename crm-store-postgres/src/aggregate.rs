@@ -31,7 +31,7 @@ pub(crate) async fn aggregate(
     answered.iter().map(|row| decode(aggregation, row)).collect()
 }
 
-fn statement(rows: &Rows<'_>, aggregation: &Aggregation) -> StoreResult<Statement> {
+pub(crate) fn statement(rows: &Rows<'_>, aggregation: &Aggregation) -> StoreResult<Statement> {
     let mut statement = Statement::new("SELECT ");
     for (place, group) in aggregation.groups.iter().enumerate() {
         push_group(&mut statement, rows, place, group)?;

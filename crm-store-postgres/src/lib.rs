@@ -30,7 +30,7 @@
 //! - `compile` makes SQL of filters, `plan` of orders and pages; `statement` holds text and arguments; `search` makes
 //!   trigrams; `row` takes values in and out, in the server's `binary` form, and `json` keeps the type of numbers.
 //! - `pool` lends connections to `read` and `aggregate`, and to `writer`, which runs commits: `write` makes SQL of
-//!   changes, `together` of a whole commit where it can be one statement, and `lost` finds out what became of a commit
+//!   changes, `together` of a whole commit where it can be one statement, `gather` of many commits that only add, and `lost` finds out what became of a commit
 //!   whose connection was lost.
 //! - `failure` says what went wrong, in the contract's errors and in sentences.
 //!

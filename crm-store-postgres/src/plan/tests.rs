@@ -17,8 +17,8 @@ use crm_core::{
     id::OrganizationId,
     record::Record as _,
     store::{
-        Change, Collection, Comparison, CustomIndex, FieldKind, FieldRef, Filter, Json, Money, Query, Row, Scope, Sort,
-        Store as _, Value, evaluate,
+        Aggregation, Change, Collection, Comparison, CustomIndex, FieldKind, FieldRef, Filter, Group, Json, Measure,
+        Money, Query, Row, Scope, Sort, Store as _, Value, evaluate,
     },
     time::Timestamp,
 };
@@ -27,7 +27,7 @@ use sqlx::Row as _;
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
-use crate::{PostgresOptions, PostgresStore, compile::Rows, read::Reading, statement::Statement};
+use crate::{PostgresOptions, PostgresStore, aggregate, compile::Rows, read::Reading, statement::Statement};
 
 const OURS: Uuid = Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_00a1);
 const THEIRS: Uuid = Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_00b2);
@@ -253,6 +253,18 @@ impl Stage {
         (examined, plan)
     }
 
+    /// How the server would count the records of each status and type.
+    async fn grouped(&self) -> String {
+        let layout = self.store.layouts.of(CUSTOMERS);
+        let aggregation = Aggregation {
+            filter: live(),
+            groups: vec![Group::Field(declared("status")), Group::Field(declared("type"))],
+            measures: vec![Measure::Count],
+        };
+        let rows = Rows::new(&self.store.layouts, &layout, Some(OURS), &aggregation.filter);
+        self.examined(&aggregate::statement(&rows, &aggregation).unwrap()).await.2
+    }
+
     fn matching(&self, filter: &Filter) -> i64 {
         self.rows.iter().filter(|row| evaluate::matches(CUSTOMERS, filter, row)).count() as i64
     }
@@ -313,6 +325,24 @@ async fn searches_look_at_nothing_of_others() {
     }
     // Two letters have no trigram: the order's index is walked until the page is full.
     stage.pages_are_cheap(Query::new(live().and(search("@e")), PAGE).sorted(by(declared("created_at"), true))).await;
+}
+
+#[tokio::test]
+async fn counts_and_groups_read_no_records() {
+    let stage = stage().await;
+    let above = |name, value| Filter::compare(declared(name), Comparison::Greater, value);
+    let rich = above("spend", Value::Money(Money::from_ten_thousandths(450_000).unwrap()));
+    let often = Filter::compare(declared("visits"), Comparison::GreaterOrEqual, Value::Integer(0));
+    let rule = live().and(rich).and(often.clone()).and(is("status", Value::Text("active".to_owned())));
+    let idle = live().and(Filter::compare(declared("active_at"), Comparison::Less, instant(500))).and(often);
+    for (index, plan) in [
+        ("customers_counts_status_type_deleted_at", stage.counted(&live()).await.1),
+        ("customers_counts_status_type_deleted_at", stage.grouped().await),
+        ("customers_by_spend_down", stage.counted(&rule).await.1),
+        ("customers_by_active_at", stage.counted(&idle).await.1),
+    ] {
+        assert!(plan.contains("Index Only Scan") && plan.contains(index), "{index}:\n{plan}");
+    }
 }
 
 #[tokio::test]
