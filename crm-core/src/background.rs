@@ -20,7 +20,7 @@ use crate::{
     customer::import,
     error::{Error, Result},
     event::relay,
-    field,
+    field, hint,
     id::new_uuid,
     job, lease,
     store::{Filter, Query, Scope},
@@ -61,11 +61,15 @@ pub async fn run(crm: Crm, stop: impl Future<Output = ()> + Send) {
     let webhooks = webhook::run(crm.clone(), async move {
         let _ = told.wait_for(|stopped| *stopped).await;
     });
+    let mut told = stopped.clone();
+    let hints = hint::run(crm.clone(), async move {
+        let _ = told.wait_for(|stopped| *stopped).await;
+    });
     let stop = async {
         stop.await;
         let _ = stopper.send(true);
     };
-    tokio::join!(seal, publish, fields, clean, jobs, webhooks, stop);
+    tokio::join!(seal, publish, fields, clean, jobs, webhooks, hints, stop);
 }
 
 /// A piece of work that is done again and again.

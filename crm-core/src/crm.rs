@@ -19,6 +19,7 @@ use crate::{
     },
     event::Event,
     field::{CustomField, FieldSets, Fields, UniqueValue},
+    hint::Hints,
     id::{RecordId, new_uuid},
     idempotency::ClaimRecord,
     job::{Job, JobHandler, JobHandlers, RunningJobs},
@@ -28,6 +29,7 @@ use crate::{
     port::{
         Clock, EventSink, InProcessJobSignal, JobSignal, OperatingSystemRandom, Outbound, Random, RequestLimiter,
         SystemClock,
+        cache::{Cache, SharedCache},
     },
     record::Record,
     repo::Repo,
@@ -54,6 +56,8 @@ struct Inner {
     audit_hint: Notify,
     event_hint: Notify,
     limits: Limits,
+    cache: Option<SharedCache>,
+    hints: Hints,
     outbound: Option<Arc<dyn Outbound>>,
     delivery_hint: Notify,
     field_hint: Notify,
@@ -79,6 +83,7 @@ impl fmt::Debug for Crm {
 pub struct CrmBuilder {
     store: SharedStore,
     limiter: Option<Arc<dyn RequestLimiter>>,
+    cache: Option<SharedCache>,
     outbound: Option<Arc<dyn Outbound>>,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
@@ -123,6 +128,14 @@ impl CrmBuilder {
     #[must_use]
     pub fn limiter(mut self, limiter: impl RequestLimiter) -> Self {
         self.limiter = Some(Arc::new(limiter));
+        self
+    }
+
+    /// With a cache through which processes tell each other what has changed. Without, and while it does not answer, each
+    /// believes what it has looked up for at most five seconds.
+    #[must_use]
+    pub fn cache(mut self, cache: impl Cache) -> Self {
+        self.cache = Some(Arc::new(cache));
         self
     }
 
@@ -176,6 +189,7 @@ impl CrmBuilder {
         let Self {
             store,
             limiter,
+            cache,
             outbound,
             clock,
             random,
@@ -200,6 +214,8 @@ impl CrmBuilder {
                 audit_hint: Notify::new(),
                 event_hint: Notify::new(),
                 limits: Limits::new(limiter),
+                cache,
+                hints: Hints::default(),
                 outbound,
                 delivery_hint: Notify::new(),
                 field_hint: Notify::new(),
@@ -224,6 +240,7 @@ impl Crm {
         CrmBuilder {
             store,
             limiter: None,
+            cache: None,
             outbound: None,
             clock: Arc::new(SystemClock),
             random: Arc::new(OperatingSystemRandom),
@@ -379,6 +396,16 @@ impl Crm {
     #[must_use]
     pub fn limits(&self) -> &Limits {
         &self.inner.limits
+    }
+
+    /// What processes tell each other through.
+    pub(crate) fn cache(&self) -> Option<&SharedCache> {
+        self.inner.cache.as_ref()
+    }
+
+    /// What is to be told to other processes.
+    pub(crate) fn hints(&self) -> &Hints {
+        &self.inner.hints
     }
 
     /// Whether anybody takes events.

@@ -15,6 +15,7 @@ pub mod customer;
 pub mod error;
 pub mod event;
 pub mod field;
+mod hint;
 pub mod id;
 pub mod idempotency;
 pub mod import_file;

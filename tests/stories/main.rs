@@ -18,7 +18,7 @@ mod demo;
 mod idempotency;
 mod imports;
 mod server;
-mod shared_limits;
+mod shared;
 mod staff;
 mod together;
 mod webhook;

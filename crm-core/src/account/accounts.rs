@@ -6,6 +6,7 @@ use crate::{
     contact::Email,
     crm::Crm,
     error::{Error, Result},
+    hint::Hint,
     id::{OrganizationId, UserId},
     limit::Bucket,
     operation::Operation,
@@ -96,9 +97,9 @@ impl<'a> Accounts<'a> {
         operation.change(Change::DeleteWhere { collection: RefreshToken::COLLECTION, filter: tokens });
     }
 
-    /// Makes this process look anew at a user, session or key, because a commit has changed it.
+    /// Makes every process look anew at a user, session or key, because a commit has changed it: this one at once.
     pub(crate) fn forget(&self, id: impl Into<Uuid>) {
-        self.state().revocations.revoke(id.into());
+        self.crm.has_changed(Hint::Access(id.into()));
     }
 
     /// How many people of a role an organization has who can act.

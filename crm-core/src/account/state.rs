@@ -72,6 +72,13 @@ impl Revocations {
         self.read(stamp.first.0) == stamp.first.1 && self.read(stamp.second.0) == stamp.second.1
     }
 
+    /// Nothing that was looked up before is believed any more.
+    pub(crate) fn revoke_all(&self) {
+        for count in &self.counters {
+            count.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
     /// To be called after the commit that ended a session or key, or changed a user.
     pub(crate) fn revoke(&self, id: Uuid) {
         if let Some(count) = self.counters.get(self.counter(id)) {
@@ -123,5 +130,8 @@ mod tests {
         assert!(revocations.stands(after));
         revocations.revoke(user);
         assert!(!revocations.stands(after));
+        let last = revocations.stamp(session, user);
+        revocations.revoke_all();
+        assert!(!revocations.stands(last));
     }
 }

@@ -16,6 +16,7 @@ use crate::{
     contact::Country,
     crm::Crm,
     error::{Error, FieldErrors, Result},
+    hint::Hint,
     id::OrganizationId,
     list::{self, List, ListBody, ListRequest, Listing},
     operation::Operation,
@@ -190,7 +191,7 @@ impl<'a> Fields<'a> {
             }
             committed => committed?,
         };
-        self.crm.field_sets().forget();
+        self.crm.has_changed(Hint::Fields);
         self.crm.hint_field_work(&field);
         Ok(field)
     }
@@ -264,7 +265,7 @@ impl<'a> Fields<'a> {
         operation.audit::<CustomField>(action, id, Some(old), Some(new));
         operation.emit(action, &after, &after);
         operation.commit().await?;
-        self.crm.field_sets().forget();
+        self.crm.has_changed(Hint::Fields);
         work::finish_in_time(self.crm, after).await.map(Changed::Done)
     }
 
@@ -294,7 +295,7 @@ impl<'a> Fields<'a> {
             operation.audit::<CustomField>("field.archived", id, Some(old), Some(new));
             operation.emit("field.archived", &after, &after);
             operation.commit().await?;
-            self.crm.field_sets().forget();
+            self.crm.has_changed(Hint::Fields);
         }
         Ok(())
     }
@@ -334,7 +335,7 @@ impl<'a> Fields<'a> {
         operation.audit::<CustomField>("field.purged", id, Some(described(&before)), None);
         operation.emit("field.purged", &after, &serde_json::json!({"id": id, "key": before.key}));
         operation.commit().await?;
-        self.crm.field_sets().forget();
+        self.crm.has_changed(Hint::Fields);
         Ok(after)
     }
 

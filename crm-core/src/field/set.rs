@@ -476,7 +476,7 @@ impl FieldSets {
     }
 
     /// Forgets every set, since a field was changed.
-    pub(super) fn forget(&self) {
+    pub(crate) fn forget(&self) {
         self.generation.fetch_add(1, Ordering::AcqRel);
         self.sets.invalidate_all();
     }

@@ -22,6 +22,7 @@ use crate::{
     access::Principal,
     crm::Crm,
     error::{Error, Result},
+    hint::Hint,
     operation::Operation,
     record::{Meta, Record},
     store::{Assignment, Change, CustomIndex, Filter, Query, Row, Scope, StoreError, Value, head},
@@ -149,7 +150,7 @@ impl Worker<'_> {
                 }
             })
             .await?;
-        self.crm.field_sets().forget();
+        self.crm.has_changed(Hint::Fields);
         Ok(field)
     }
 
@@ -217,7 +218,7 @@ impl Worker<'_> {
             Ok(_) | Err(StoreError::NotFound { .. }) => {}
             Err(error) => return Err(error.into()),
         }
-        self.crm.field_sets().forget();
+        self.crm.has_changed(Hint::Fields);
         Ok(Pace::Done)
     }
 

@@ -11,6 +11,7 @@ use crate::{
     },
     crm::Crm,
     error::{Error, Result},
+    hint::Hint,
     id::OrganizationId,
     operation::Operation,
     store::Scope,
@@ -31,6 +32,16 @@ pub(crate) struct OrganizationCache(Cache<OrganizationId, Arc<Organization>>);
 impl OrganizationCache {
     pub(crate) fn new() -> Self {
         Self(Cache::builder().max_capacity(KEPT).time_to_live(BELIEVED).build())
+    }
+
+    /// Looks at the organization again.
+    pub(crate) fn forget(&self, id: OrganizationId) {
+        self.0.invalidate(&id);
+    }
+
+    /// Looks at every organization again.
+    pub(crate) fn forget_all(&self) {
+        self.0.invalidate_all();
     }
 }
 
@@ -110,7 +121,7 @@ impl<'a> Organizations<'a> {
             operation.emit("organization.updated", &after, &after);
             match operation.commit().await {
                 Ok(_) => {
-                    self.crm.organization_cache().0.invalidate(&after.id);
+                    self.crm.has_changed(Hint::Organization(after.id));
                     return Ok(after);
                 }
                 Err(Error::VersionConflict { .. }) if expected_version.is_none() && attempts < ATTEMPTS => {

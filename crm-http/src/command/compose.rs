@@ -5,6 +5,7 @@ use crm_core::{
     Crm,
     account::{AccountSettings, SigningKey, SigningKeys},
     crm::collections,
+    port::OperatingSystemRandom,
     secret::EncryptionKeys,
     store::{SharedStore, StoreError, StoreResult},
 };
@@ -12,7 +13,7 @@ use crm_http::{
     RouterOptions,
     settings::{Database, Environment, Settings},
 };
-use crm_queue::{RedisLimiter, RedisOptions};
+use crm_queue::{RedisCache, RedisLimiter, RedisOptions};
 use crm_store_mongo::{MongoOptions, MongoStore};
 use crm_store_postgres::{PostgresOptions, PostgresStore};
 use crm_store_sqlite::{SqliteOptions, SqliteStore};
@@ -20,8 +21,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Failure, progress};
 
-/// Requests wait no longer than this to be counted.
-const LIMITS_TIMEOUT: Duration = Duration::from_secs(1);
+/// Requests wait no longer than this to be counted, for each try.
+const REDIS_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A runtime with as many threads as the settings say.
 pub(super) fn runtime(settings: &Settings) -> Result<tokio::runtime::Runtime, Failure> {
@@ -109,8 +110,9 @@ pub(super) fn crm(settings: &Settings, store: SharedStore) -> Result<Crm, Failur
     let builder = Crm::builder(store).accounts(accounts(settings)?).outbound(outbound);
     let builder = match &settings.redis {
         Some(url) => {
-            let options = RedisOptions::new(url.expose().as_str()).timeout(LIMITS_TIMEOUT);
-            builder.limiter(RedisLimiter::open(&options)?)
+            let options = RedisOptions::new(url.expose().as_str()).timeout(REDIS_TIMEOUT);
+            let cache = RedisCache::open(&options, Arc::new(OperatingSystemRandom))?;
+            builder.limiter(RedisLimiter::open(&options)?).cache(cache)
         }
         None => builder,
     };

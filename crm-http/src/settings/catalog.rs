@@ -73,7 +73,7 @@ pub const SETTINGS: &[Setting] = &[
     now(
         "REDIS_URL",
         "none",
-        "redis://… or rediss://…: rate limits that all processes share. Without it each process counts for itself.",
+        "redis://… or rediss://…: what processes share, rate limits and hints of what has changed.",
     )
     .secret(),
     now("REDIS_PASSWORD", "none", "Its password, where the URL does not hold it.").secret(),

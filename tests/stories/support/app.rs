@@ -10,7 +10,7 @@ use crm_core::{
     time::Timestamp,
 };
 use crm_http::{RouterOptions, router, server};
-use crm_queue::RedisLimiter;
+use crm_queue::{RedisCache, RedisLimiter, RedisOptions};
 use tokio::net::TcpListener;
 
 use super::{
@@ -43,7 +43,7 @@ pub(crate) struct Setup {
     background: bool,
     event_sink: Option<Arc<dyn EventSink>>,
     outbound: OutboundRules,
-    limiter: Option<RedisLimiter>,
+    redis: Option<(RedisLimiter, RedisCache)>,
 }
 
 /// What a story is given: an app, or the setup of one.
@@ -92,7 +92,7 @@ impl Setup {
             plain_http: true,
             ..OutboundRules::default()
         };
-        Self { place, clock: None, options, accounts, background: true, event_sink: None, outbound, limiter: None }
+        Self { place, clock: None, options, accounts, background: true, event_sink: None, outbound, redis: None }
     }
 
     /// The same in another process: the same database and keys, and nothing else in common.
@@ -112,9 +112,10 @@ impl Setup {
         self
     }
 
-    /// With limits that are shared through Redis.
-    pub(crate) fn limiter(mut self, limiter: RedisLimiter) -> Self {
-        self.limiter = Some(limiter);
+    /// With a Redis that processes share.
+    pub(crate) fn redis(mut self, options: &RedisOptions) -> Self {
+        let cache = RedisCache::open(options, Arc::new(OperatingSystemRandom)).expect("a URL");
+        self.redis = Some((RedisLimiter::open(options).expect("a URL"), cache));
         self
     }
 
@@ -148,8 +149,8 @@ impl Setup {
         let store = self.place.open().await;
         let outbound = GuardedHttp::new(self.outbound).expect("TLS");
         let mut builder = Crm::builder(store).accounts(self.accounts).outbound(outbound);
-        if let Some(limiter) = self.limiter {
-            builder = builder.limiter(limiter);
+        if let Some((limiter, cache)) = self.redis {
+            builder = builder.limiter(limiter).cache(cache);
         }
         if let Some(clock) = self.clock {
             builder = builder.clock(SharedClock(clock));

@@ -1,9 +1,9 @@
-//! Limits that processes share through Redis, and what happens while it is away.
+//! What processes share through Redis, and what happens while it is away.
 
 use std::time::Duration;
 
 use crm_core::limit::Policy;
-use crm_queue::{RedisLimiter, RedisOptions};
+use crm_queue::RedisOptions;
 use crm_test_servers::{Durability, Redis};
 use serde_json::json;
 use tokio::task::block_in_place;
@@ -18,7 +18,7 @@ fn redis() -> Redis {
 async fn start(setup: Setup, redis: &Redis) -> App {
     let options = RedisOptions::new(redis.url(0)).timeout(Duration::from_secs(2));
     setup
-        .limiter(RedisLimiter::open(&options).expect("a URL"))
+        .redis(&options)
         .accounts(|settings| settings.login_limit = Some(Policy::new("login", 4, Duration::from_hours(1))))
         .options(|options| {
             options.anonymous_limits = vec![Policy::new("anonymous", 30, Duration::from_hours(1))];
@@ -63,6 +63,31 @@ async fn processes_count_together() {
     for app in [&left, &right] {
         app.anonymous.get("/customers").await.refused(429, "RATE_LIMITED");
     }
+}
+
+/// What one process has changed, the other knows: rights, settings and custom fields.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn processes_tell_each_other() {
+    let redis = redis();
+    let setup = Setup::on(StoreKind::Memory).await;
+    let right = start(setup.another(), &redis).await;
+    let left = start(setup, &redis).await;
+    let here = left.organization("Shop").await.admin;
+    let there = right.anonymous.with_token(&here.access_token);
+    there.get("/customers").await.ok();
+    there.post("/customers", json!({"name": "Ada", "custom": {"size": 7}})).await.invalid(&["custom.size"]);
+    here.post("/customers/fields", json!({"key": "size", "type": "number"})).await.created();
+    let until = async |path: &str, body: serde_json::Value, status: u16| {
+        let asked = async {
+            while there.post(path, body.clone()).await.status != status {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), asked).await.expect("it is told");
+    };
+    until("/customers", json!({"name": "Ada", "custom": {"size": 7}}), 201).await;
+    here.post("/auth/logout", json!(null)).await.no_content();
+    until("/customers", json!({"name": "Ben"}), 401).await;
 }
 
 /// While Redis is away requests are counted by each process and nobody can guess passwords; it comes back by itself.
