@@ -1,8 +1,9 @@
 //! Sends what is due to webhooks. Any number of processes may; each delivery is in the hands of one of them.
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, panic::AssertUnwindSafe, time::Duration};
 
 use bytes::Bytes;
+use futures::FutureExt as _;
 use serde_json::json;
 use tokio::{
     task::JoinSet,
@@ -25,9 +26,9 @@ use crate::{
     id::new_uuid,
     operation::Operation,
     port::{OutboundAnswer, OutboundFailure, OutboundRequest},
-    record::{ID, Record as _, UPDATED_AT},
+    record::{ID, ORGANIZATION_ID, Record as _, UPDATED_AT},
     secret::Secret,
-    store::{Assignment, Change, Scope, Value},
+    store::{Assignment, Change, Outcome, Scope, Value},
     time::Timestamp,
 };
 
@@ -137,6 +138,10 @@ impl Courier {
         if !full.is_empty() {
             due = due.and(WebhookDelivery::webhook_id.one_of(full).negated());
         }
+        let sated = self.lanes.sated();
+        if !sated.is_empty() {
+            due = due.and(ORGANIZATION_ID.one_of(sated).negated());
+        }
         let set =
             [WebhookDelivery::holder.set(holder), WebhookDelivery::due_at.set(now.plus(HOLD)), UPDATED_AT.set(now)];
         let set: Vec<(usize, Value)> = set
@@ -153,12 +158,18 @@ impl Courier {
         let mut going = Vec::with_capacity(taken);
         let mut changes = Vec::with_capacity(taken);
         for row in rows {
-            let delivery = WebhookDelivery::from_row(row).map_err(Error::internal)?;
+            let delivery = match WebhookDelivery::from_row(row) {
+                Ok(delivery) => delivery,
+                Err(error) => {
+                    tracing::error!(%error, "a delivery cannot be read");
+                    continue;
+                }
+            };
             // What is more than the webhook takes at once goes back.
-            if self.lanes.enter(delivery.webhook_id, now) {
+            if self.lanes.enter(delivery.meta.organization_id, delivery.webhook_id, now) {
                 let begun = vec![WebhookDelivery::attempts.increment(1_i64), WebhookDelivery::last_attempt_at.set(now)];
                 changes.push(held(&delivery, begun));
-                going.push(delivery);
+                going.push((changes.len() - 1, delivery));
             } else {
                 let back = vec![WebhookDelivery::holder.set(None), WebhookDelivery::due_at.set(now)];
                 changes.push(held(&delivery, back));
@@ -168,13 +179,21 @@ impl Courier {
             return Ok(false);
         }
         // Noted before anything is sent, so that an attempt that is cut off counts.
-        if let Err(error) = crm.store().commit(Scope::Installation, changes).await {
-            for delivery in going {
-                self.lanes.leave(delivery.webhook_id, false, None, now);
+        let outcomes = match crm.store().commit(Scope::Installation, changes).await {
+            Ok(outcomes) => outcomes,
+            Err(error) => {
+                for (_, delivery) in going {
+                    self.lanes.leave(delivery.webhook_id, false, None, now);
+                }
+                return Err(error.into());
             }
-            return Err(error.into());
-        }
-        for mut delivery in going {
+        };
+        for (place, mut delivery) in going {
+            if outcomes.get(place) == Some(&Outcome::Touched(0)) {
+                // It has come into other hands meanwhile.
+                self.lanes.leave(delivery.webhook_id, false, None, now);
+                continue;
+            }
             delivery.attempts += 1;
             let span = tracing::info_span!("webhook", webhook = %delivery.webhook_id, event = %delivery.event_id);
             self.attempts.spawn(attempt(self.crm.clone(), delivery).instrument(span));
@@ -191,9 +210,14 @@ fn held(delivery: &WebhookDelivery, assignments: Vec<Assignment>) -> Change {
 
 async fn attempt(crm: Crm, delivery: WebhookDelivery) -> Ended {
     let webhook = delivery.webhook_id;
-    match send(&crm, delivery).await {
-        Ok(ended) => ended,
-        Err(error) => {
+    match AssertUnwindSafe(send(&crm, delivery)).catch_unwind().await {
+        Ok(Ok(ended)) => ended,
+        Err(_) => {
+            // It gives its place back like any other.
+            tracing::error!("an attempt to deliver broke");
+            Ended { webhook, failed: true, wait: None }
+        }
+        Ok(Err(error)) => {
             // Taken up again once the hold has passed; the receiver knows the message by its id.
             tracing::warn!(error = &error as &dyn std::error::Error, "what became of a delivery cannot be written");
             sleep(REST).await;
@@ -339,8 +363,9 @@ async fn disable(crm: &Crm, webhook: &Webhook, reason: DisabledReason) -> Result
     let by = Principal::system(webhook.meta.organization_id);
     for _ in 0..TRIES {
         let Some(before) = crm.repo::<Webhook>().get(by.scope(), webhook.id).await? else { return Ok(()) };
-        // Somebody has mended it meanwhile.
-        if !before.enabled || before.url != webhook.url {
+        // Somebody has mended it meanwhile, or it has taken something.
+        let mended = reason == DisabledReason::Failing && before.failing_since != webhook.failing_since;
+        if !before.enabled || before.url != webhook.url || mended {
             return Ok(());
         }
         let mut operation = Operation::new(crm, &by);

@@ -58,7 +58,8 @@ pub(super) fn verdict(outcome: &Result<OutboundAnswer, OutboundFailure>) -> Verd
 }
 
 /// When the attempt at this place of the schedule is made; nothing after the last. Never earlier than the receiver asks,
-/// and up to a tenth later than the schedule says, so that what failed together does not come back together.
+/// and up to a tenth later than the schedule says, so that what failed together does not come back together. What comes
+/// late (nobody was there to send it) keeps its distances: else all that is left would be tried within a minute.
 pub(super) fn due(
     step: i64,
     begun: Timestamp,
@@ -71,7 +72,9 @@ pub(super) fn due(
     let mut byte = [0; 1];
     random.fill(&mut byte);
     let gap = at.saturating_sub(before.copied().unwrap_or_default());
-    let scheduled = begun.plus(at).plus((gap / 10).mul_f64(f64::from(byte[0]) / 255.0));
+    let planned = begun.plus(at);
+    let base = if planned < now.plus(gap / 2) { now.plus(gap) } else { planned };
+    let scheduled = base.plus((gap / 10).mul_f64(f64::from(byte[0]) / 255.0));
     Some(scheduled.max(now.plus(wait.unwrap_or(SHORTEST).max(SHORTEST))))
 }
 
@@ -94,6 +97,21 @@ mod tests {
         }
         assert_eq!(attempts, 10);
         assert!(now.since(begun) >= hours(24) && now.since(begun) < hours(25), "{now}");
+    }
+
+    #[test]
+    fn what_comes_late_keeps_its_distances() {
+        let random = SeededRandom::new(1);
+        let begun = Timestamp::from_milliseconds(1_780_000_000_000).expect("an instant");
+        let late = begun.plus(hours(30));
+        let mut now = late;
+        for step in 1..SCHEDULE.len() {
+            let gap = SCHEDULE[step] - SCHEDULE[step - 1];
+            let next = due(i64::try_from(step).expect("small"), begun, now, None, &random).expect("an attempt");
+            assert!(next >= now.plus(gap) && next <= now.plus(gap + gap / 10), "attempt {step}");
+            now = next;
+        }
+        assert!(now.since(late) >= hours(24));
     }
 
     #[test]
