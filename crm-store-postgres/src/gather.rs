@@ -4,17 +4,22 @@
 //! waits: one statement and one flush of the server's log for many commits. Where nobody waits, a commit goes at once and
 //! by itself. The rows of organizations travel side by side, each under its own key, as they lie in the tables.
 //!
+//! A gathering that takes long (a row in it waits for somebody's lock) holds up nobody for long: further ones go beside it.
+//!
 //! A gathering is made whole or not at all. Where it cannot be (a key is taken, others are in the way), each commit is
 //! run by itself and finds its own answer. Where the connection is lost, each finds out for itself whether it was made.
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    mem,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use crm_core::store::{Change, Collection, Outcome, Row, Scope, StoreResult};
-use tokio::sync::oneshot;
+use tokio::{
+    sync::oneshot,
+    time::{Instant, timeout},
+};
 
 use crate::{
     failure,
@@ -28,6 +33,10 @@ use crate::{
 
 /// So many gatherings are with the server at once.
 const AT_ONCE: usize = 2;
+/// One that takes longer is not counted any more.
+const LONG: Duration = Duration::from_millis(300);
+/// So many there are at most, however long they take: others need connections too.
+const MOST: usize = 16;
 /// A commit of more rows goes by itself: others would wait for it.
 const ROWS: usize = 16;
 /// So many commits are gathered at most: rows by `COPY` go another way.
@@ -40,7 +49,10 @@ pub(crate) struct Gatherings(Mutex<State>);
 #[derive(Debug, Default)]
 struct State {
     waiting: VecDeque<Waiting>,
-    under_way: usize,
+    /// When each of those began that are under way.
+    under_way: Vec<(u64, Instant)>,
+    /// How many there have been.
+    count: u64,
 }
 
 #[derive(Debug)]
@@ -82,13 +94,19 @@ impl Gatherings {
         changes: Vec<Change>,
     ) -> StoreResult<Vec<Outcome>> {
         let outcomes = changes.iter().map(outcome).collect();
-        let (sender, answer) = oneshot::channel();
-        if self.join(Waiting { scope, changes, answer: sender }) {
-            // Not by whoever asks first: callers go away, and the others' commits with them.
-            let (gatherings, pool, layouts) = (Arc::clone(self), Arc::clone(pool), Arc::clone(layouts));
-            tokio::spawn(async move { gatherings.run(&pool, &layouts).await });
-        }
-        match answer.await {
+        let (sender, mut answer) = oneshot::channel();
+        self.lock().waiting.push_back(Waiting { scope, changes, answer: sender });
+        let answer = loop {
+            if let Some(place) = self.place() {
+                // Not by whoever asks first: callers go away, and the others' commits with them.
+                let (pool, layouts) = (Arc::clone(pool), Arc::clone(layouts));
+                tokio::spawn(async move { place.run(&pool, &layouts).await });
+            }
+            if let Ok(answer) = timeout(LONG, &mut answer).await {
+                break answer;
+            }
+        };
+        match answer {
             Ok(Answer::Alone(answer)) => answer,
             Ok(Answer::Made) => Ok(outcomes),
             Ok(Answer::Apart(changes)) => writer::commit(pool, layouts, scope, &changes).await,
@@ -102,45 +120,67 @@ impl Gatherings {
         }
     }
 
-    /// Waits with the others; answers whether somebody is needed to run the next gathering.
-    fn join(&self, waiting: Waiting) -> bool {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        state.waiting.push_back(waiting);
-        let wanted = state.under_way < AT_ONCE;
-        state.under_way += usize::from(wanted);
-        wanted
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// A place for one more gathering, where somebody waits and there is room.
+    fn place(self: &Arc<Self>) -> Option<Place> {
+        let mut state = self.lock();
+        let counted = state.under_way.iter().filter(|(_, begun)| begun.elapsed() < LONG).count();
+        if state.waiting.is_empty() || counted >= AT_ONCE || state.under_way.len() >= MOST {
+            return None;
+        }
+        state.count += 1;
+        let number = state.count;
+        state.under_way.push((number, Instant::now()));
+        Some(Place { gatherings: Arc::clone(self), number })
+    }
+}
+
+/// A gathering's place, given up however it ends.
+struct Place {
+    gatherings: Arc<Gatherings>,
+    number: u64,
+}
+
+impl Place {
     /// Runs gatherings until nobody waits.
-    async fn run(&self, pool: &Pool, layouts: &Layouts) {
-        let place = Place(self);
+    async fn run(self, pool: &Pool, layouts: &Layouts) {
         while let Some(gathered) = self.next() {
             gather(pool, layouts, gathered).await;
         }
-        mem::forget(place);
     }
 
-    /// Everybody who waits; gives up the place of this gathering where nobody does.
+    /// Everybody who waits still; whoever has gone away is told nothing, so nothing is written either.
     fn next(&self) -> Option<Vec<Waiting>> {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.gatherings.lock();
+        state.waiting.retain(|waiting| !waiting.answer.is_closed());
         let count = state.waiting.len().min(COMMITS);
-        if count == 0 {
-            state.under_way -= 1;
+        // While it ran long, others have taken its place.
+        let counted = state.under_way.iter().filter(|(number, begun)| *number != self.number && begun.elapsed() < LONG);
+        if count == 0 || counted.count() >= AT_ONCE {
+            state.leave(self.number);
             return None;
+        }
+        for (number, begun) in &mut state.under_way {
+            if *number == self.number {
+                *begun = Instant::now();
+            }
         }
         Some(state.waiting.drain(..count).collect())
     }
 }
 
-/// A gathering's place, given up also where it ends before its time.
-struct Place<'a>(&'a Gatherings);
-
-impl Drop for Place<'_> {
+impl Drop for Place {
     fn drop(&mut self) {
-        let mut state = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
-        state.under_way -= 1;
-        // Their answers are not coming; who waits is told that nothing is known.
-        state.waiting.clear();
+        self.gatherings.lock().leave(self.number);
+    }
+}
+
+impl State {
+    fn leave(&mut self, number: u64) {
+        self.under_way.retain(|(other, _)| *other != number);
     }
 }
 

@@ -149,7 +149,7 @@ async fn nothing_acknowledged_is_lost_when_the_server_is_killed() {
         let (store, seen) = (Arc::clone(&store), Arc::clone(&seen));
         adders.spawn(async move {
             let mut acknowledged: Vec<Uuid> = Vec::new();
-            for number in (WRITERS + adder << 64).. {
+            for number in ((WRITERS + adder) << 64).. {
                 if seen.stop.load(Ordering::Relaxed) {
                     break;
                 }

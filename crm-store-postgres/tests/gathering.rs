@@ -24,6 +24,9 @@ use uuid::Uuid;
 const OURS: OrganizationId = OrganizationId(Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_00a1));
 const THEIRS: OrganizationId = OrganizationId(Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_00a2));
 const GUESTS: u128 = 200;
+/// How many wait for a lock. Not to be asked inside of a transaction, which is told the same again and again.
+const WAITING: &str =
+    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
 
 static SEATS: Collection = Collection {
     name: "seats",
@@ -109,9 +112,8 @@ async fn everybody_who_comes_at_once_is_written_or_told_why_not() {
             (guest, store.commit(Scope::Organization(organization), changes).await)
         });
     }
-    let waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
     let mut watcher = database::raw(&url).await;
-    until(&mut watcher, waits).await;
+    until(&mut watcher, WAITING).await;
     door.execute("COMMIT").await.unwrap();
     let mut seated = Vec::new();
     while let Some(guest) = guests.join_next().await {
@@ -121,7 +123,7 @@ async fn everybody_who_comes_at_once_is_written_or_told_why_not() {
                 seated.push(guest);
             }
             (_, Err(error)) => {
-                assert!(matches!(&error, StoreError::Duplicate { key, .. } if key == "place"), "{error:?}")
+                assert!(matches!(&error, StoreError::Duplicate { key, .. } if key == "place"), "{error:?}");
             }
         }
     }
@@ -172,4 +174,38 @@ async fn who_goes_away_takes_nobody_along() {
     let seats = store.count(Scope::Organization(OURS), &SEATS, &Filter::ALL).await.unwrap();
     assert!(seats >= 10);
     assert_eq!(store.count(Scope::Organization(OURS), &GUEST_BOOK, &Filter::ALL).await.unwrap(), seats);
+}
+
+#[tokio::test]
+async fn who_waits_for_somebody_holds_up_nobody_else() {
+    let url = database::create().await;
+    let store = Arc::new(PostgresStore::connect(&url).await.unwrap());
+    store.migrate(COLLECTIONS, &|_, _, _| {}).await.unwrap();
+    let mut holder = database::raw(&url).await;
+    holder.execute("BEGIN").await.unwrap();
+    for place in 1..=3 {
+        let sql = format!(
+            "INSERT INTO seats (id, organization_id, version, created_at, updated_at, place, wishes) \
+             VALUES (gen_random_uuid(), '{}', 1, now(), now(), 'place {place}', '{{}}')",
+            OURS.0
+        );
+        holder.execute(sqlx::AssertSqlSafe(sql)).await.unwrap();
+    }
+    let mut guests = JoinSet::new();
+    let mut watcher = database::raw(&url).await;
+    for guest in 1..=3 {
+        let store = Arc::clone(&store);
+        let changes = arrival(guest, OURS, &format!("place {guest}"));
+        guests.spawn(async move { store.commit(Scope::Organization(OURS), changes).await });
+        while number(&mut watcher, WAITING).await < i64::try_from(guest).unwrap() {
+            tokio::task::yield_now().await;
+        }
+    }
+    let other = store.commit(Scope::Organization(THEIRS), arrival(4, THEIRS, "place 1"));
+    timeout(Duration::from_secs(20), other).await.unwrap().unwrap();
+    assert_eq!(guests.len(), 3, "those wait");
+    holder.execute("ROLLBACK").await.unwrap();
+    while let Some(guest) = guests.join_next().await {
+        guest.unwrap().unwrap();
+    }
 }
