@@ -175,9 +175,10 @@ async fn unusual_ports_are_for_named_networks() {
 
 #[tokio::test]
 async fn nobody_there_is_said_without_addresses() {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let port = listener.local_addr().expect("an address").port();
-    drop(listener);
+    // Bound, so that nobody else gets the port, and not listening.
+    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+    socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
+    let port = socket.local_addr().expect("an address").port();
     let http = GuardedHttp::new(rules(&["127.0.0.0/8"])).expect("TLS");
     let answer = http.post(request(format!("http://127.0.0.1:{port}/"))).await;
     assert_eq!(answer, Err(OutboundFailure::Unreachable("No connection can be made there.".to_owned())));

@@ -16,7 +16,7 @@ fn redis() -> Redis {
 
 /// A process with few requests and attempts to spend, all of them counted by Redis.
 async fn start(setup: Setup, redis: &Redis) -> App {
-    let options = RedisOptions::new(redis.url(0)).timeout(Duration::from_secs(2));
+    let options = RedisOptions::new(redis.url(0)).timeout(Duration::from_secs(30));
     setup
         .redis(&options)
         .accounts(|settings| settings.login_limit = Some(Policy::new("login", 4, Duration::from_hours(1))))

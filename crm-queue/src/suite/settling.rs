@@ -68,13 +68,13 @@ pub async fn expired_leases_are_given_to_others(opener: &impl Opener) -> CheckRe
     let (queue, other) = (opener.open().await, opener.join().await);
     queue.publish(&WORK, &messages(3), Duration::ZERO).await?;
     // With its hands full, so that it does not get them again itself.
-    let subscription = Subscription { lease: Duration::from_millis(500), prefetch: 3, ..Subscription::new(workers()?) };
-    let mut hanging = queue.consume(subscription).await?;
+    let brief = Subscription { lease: Duration::from_secs(3), prefetch: 3, ..Subscription::new(workers()?) };
+    let mut hanging = queue.consume(brief).await?;
     let mut lost = Vec::new();
     for _ in 0..3 {
         lost.push(next(&mut hanging, "a message").await?);
     }
-    let mut deliveries = other.consume(subscription).await?;
+    let mut deliveries = consumer(&other, workers()?, 3).await?;
     for _ in 0..3 {
         let delivery = next(&mut deliveries, "a message whose lease is over").await?;
         ensure!(delivery.attempt() >= 2, "attempt {} after a lease", delivery.attempt());
@@ -94,11 +94,12 @@ pub async fn expired_leases_are_given_to_others(opener: &impl Opener) -> CheckRe
 pub async fn extended_leases_last(opener: &impl Opener) -> CheckResult {
     let (queue, other) = (opener.open().await, opener.join().await);
     queue.publish(&WORK, &[message(0)], Duration::ZERO).await?;
-    let subscription = Subscription { lease: Duration::from_millis(1500), ..Subscription::new(workers()?) };
+    let subscription = Subscription { lease: Duration::from_secs(5), ..Subscription::new(workers()?) };
     let mut deliveries = queue.consume(subscription).await?;
     let delivery = next(&mut deliveries, "the message").await?;
     let mut others = other.consume(subscription).await?;
-    for _ in 0..6 {
+    let begun = Instant::now();
+    while begun.elapsed() <= subscription.lease {
         nothing(&mut others, "while the lease is extended").await?;
         delivery.extend().await?;
     }
