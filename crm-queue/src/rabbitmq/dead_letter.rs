@@ -1,4 +1,7 @@
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    time::Duration,
+};
 
 use crm_core::port::queue::{DeadLetter, DeadLetters, Group, QueueResult, Which};
 use lapin::{
@@ -18,11 +21,12 @@ use super::{
 use crate::cursor::Cursor;
 
 /// How long the broker is waited for, to have again what was only looked at.
-const PUT_BACK: Duration = Duration::from_secs(2);
+const PUT_BACK: Duration = Duration::from_secs(30);
 
 impl Shared {
     /// A queue can only be looked at by taking from it: what is taken goes back when the channel is closed, in no order
-    /// that the broker promises. So a page costs a look at every letter, of which the page's own are kept in memory.
+    /// that the broker promises. So a page costs a look at every letter, of which the page's own are kept in memory. The
+    /// queue is taken from until it is empty: how many it has, the broker tells as none where its leader is slow.
     pub(super) async fn dead_letters(
         &self,
         group: Group,
@@ -33,11 +37,11 @@ impl Shared {
         let after: Option<Cursor> = after.map(str::parse).transpose()?;
         let looking = self.looking.lock().await;
         let channel = self.open_dead(group).await?;
-        let count = self.count_dead(group).await?;
+        let mut taken = 0;
         let mut page: BTreeMap<Cursor, DeadLetter> = BTreeMap::new();
         let mut has_more = false;
-        for _ in 0..count {
-            let Some(got) = self.get(&channel, group).await? else { break };
+        while let Some(got) = self.get(&channel, group).await? {
+            taken += 1;
             let letter = letter(&got.delivery.properties, &got.delivery.data);
             let cursor = Cursor { died_at: letter.died_at, id: letter.message.id };
             if after.is_some_and(|after| cursor <= after) {
@@ -49,7 +53,7 @@ impl Shared {
                 has_more = true;
             }
         }
-        self.put_back(group, &channel, count).await?;
+        self.put_back(group, &channel, taken).await?;
         drop(looking);
         let next = page.last_key_value().filter(|_| has_more).map(|(cursor, _)| cursor.to_string());
         Ok(DeadLetters { letters: page.into_values().collect(), next })
@@ -72,14 +76,18 @@ impl Shared {
     async fn each_dead(&self, group: Group, which: Which, replays: bool) -> QueueResult<u64> {
         let looking = self.looking.lock().await;
         let channel = self.open_dead(group).await?;
-        // Not those that die again meanwhile.
-        let count = self.count_dead(group).await?;
-        let mut dealt_with = 0;
-        for _ in 0..count {
-            let Some(got) = self.get(&channel, group).await? else { break };
+        let begun = self.clock.now();
+        let mut seen = HashSet::new();
+        let (mut taken, mut dealt_with) = (0_u64, 0);
+        while let Some(got) = self.get(&channel, group).await? {
+            taken += 1;
             let wanted = match which {
                 Which::One(id) => id_of(&got) == Some(id),
-                Which::All => true,
+                // Not those that die meanwhile, nor those that die again, whatever the clocks say.
+                Which::All => {
+                    let died_at = letter(&got.delivery.properties, &got.delivery.data).died_at;
+                    died_at <= begun && id_of(&got).is_none_or(|id| seen.insert(id))
+                }
             };
             if wanted {
                 let gone = if replays { self.replay_one(group, &got).await? } else { acknowledge(&got).await? };
@@ -89,7 +97,7 @@ impl Shared {
                 }
             }
         }
-        self.put_back(group, &channel, count.saturating_sub(dealt_with)).await?;
+        self.put_back(group, &channel, taken.saturating_sub(dealt_with)).await?;
         drop(looking);
         Ok(dealt_with)
     }
@@ -102,13 +110,16 @@ impl Shared {
         .await
     }
 
-    /// Gives back what was taken and not acknowledged, and waits a moment until the broker has so many again, so that
-    /// whoever looks next sees them.
+    /// Gives back what was taken and not acknowledged, and waits until the broker has so many again, so that whoever
+    /// looks next sees them. It tells of none while the queue's leader is slow.
     async fn put_back(&self, group: Group, channel: &Channel, count: u64) -> QueueResult<()> {
         channel.close(200, "looked".into()).await.map_err(told)?;
         let deadline = Instant::now() + PUT_BACK;
-        while self.count_dead(group).await? < count && Instant::now() < deadline {
-            tokio::time::sleep(Duration::from_millis(5)).await;
+        while count > 0 && Instant::now() < deadline {
+            if self.count_dead(group).await.is_ok_and(|ready| ready >= count) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
         Ok(())
     }

@@ -226,7 +226,8 @@ async fn queue_declare(session: &Session, name: &str, variants: Arguments) -> Qu
     Err(refused.unwrap_or_else(|| QueueError::unavailable("RabbitMQ declared no queue")))
 }
 
-/// How many messages of a queue are ready; none where there is no such queue.
+/// How many messages of a queue are ready; none where there is no such queue, nor where its leader does not answer the
+/// broker within a quarter of a second. So it is a figure to show and to wait for, not one to count by.
 pub(super) async fn ready(session: &Session, name: &str) -> QueueResult<u64> {
     let channel = session.channel().await?;
     let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
