@@ -49,7 +49,7 @@ pub use self::{
     dead_letters::{dead_letters_come_in_pages, dead_letters_wait_until_they_are_replayed_or_dropped, poison_dies},
     failure::{CheckResult, Failure},
     lifecycle::{a_closed_queue_is_closed, consumers_that_leave_give_back, queues_that_close_give_back},
-    order::{keys_keep_their_order, low_is_not_starved, priorities},
+    order::{keys_keep_their_order, keys_keep_their_order_after_a_lease, low_is_not_starved, priorities},
     publishing::{
         delays, each_group_gets_each_message, large_bodies, messages_come_as_published, misuse_is_refused,
         repetitions_are_taken,
@@ -90,6 +90,7 @@ macro_rules! queue_suite {
             priorities
             low_is_not_starved
             keys_keep_their_order
+            keys_keep_their_order_after_a_lease
             retries
             dropped_deliveries_come_back
             expired_leases_are_given_to_others

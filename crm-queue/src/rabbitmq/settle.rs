@@ -1,5 +1,5 @@
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -27,8 +27,16 @@ pub(super) struct RabbitReceipt {
 
 impl Drop for RabbitReceipt {
     fn drop(&mut self) {
-        self.watch.abort();
+        self.end();
     }
+}
+
+/// What the receipt and its watch agree on.
+struct Lease {
+    /// When it ends; nothing once it has been answered or has ended.
+    until: Option<Instant>,
+    /// Whether the watch ended it: then what becomes of the message is for the watch alone.
+    is_over: bool,
 }
 
 #[derive(Clone)]
@@ -37,8 +45,7 @@ struct Claim {
     subscription: Subscription,
     ready: Ready,
     tell: Option<mpsc::UnboundedSender<Told>>,
-    /// When the lease ends; nothing once it has been answered or has ended.
-    until: Arc<Mutex<Option<Instant>>>,
+    lease: Arc<Mutex<Lease>>,
 }
 
 impl RabbitReceipt {
@@ -48,16 +55,17 @@ impl RabbitReceipt {
         ready: Ready,
         tell: Option<mpsc::UnboundedSender<Told>>,
     ) -> Self {
-        let until = Arc::new(Mutex::new(Some(Instant::now() + subscription.lease)));
-        let claim = Claim { shared: shared.clone(), subscription, ready, tell, until };
+        let until = Some(Instant::now() + subscription.lease);
+        let lease = Arc::new(Mutex::new(Lease { until, is_over: false }));
+        let claim = Claim { shared: shared.clone(), subscription, ready, tell, lease };
         let watch = tokio::spawn(claim.clone().watch()).abort_handle();
         Self { claim, watch, runtime: Handle::current() }
     }
 }
 
 impl Claim {
-    fn until(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
-        self.until.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lease(&self) -> MutexGuard<'_, Lease> {
+        self.lease.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Gives the message to somebody else when the lease is over. The broker itself watches connections only.
@@ -66,17 +74,17 @@ impl Claim {
         let tell = self.tell.as_ref().map(mpsc::UnboundedSender::downgrade);
         self.tell = None;
         loop {
-            let Some(until) = *self.until() else { return };
+            let Some(until) = self.lease().until else { return };
             tokio::time::sleep_until(until).await;
-            let over = {
-                let mut until = self.until();
-                let over = until.is_some_and(|until| until <= Instant::now());
-                if over {
-                    *until = None;
+            let is_over = {
+                let mut lease = self.lease();
+                let is_over = lease.until.is_some_and(|until| until <= Instant::now());
+                if is_over {
+                    *lease = Lease { until: None, is_over };
                 }
-                over
+                is_over
             };
-            if over {
+            if is_over {
                 self.tell = tell.as_ref().and_then(mpsc::WeakUnboundedSender::upgrade);
                 self.abandon().await;
                 return;
@@ -86,11 +94,11 @@ impl Claim {
 
     /// Whether the answer is still ours to give; it is given once.
     fn take(&self) -> QueueResult<()> {
-        let mut until = self.until();
-        if until.is_none() || !self.ready.acker.usable() {
+        let mut lease = self.lease();
+        if lease.until.is_none() || !self.ready.acker.usable() {
             return Err(QueueError::Lost);
         }
-        *until = None;
+        lease.until = None;
         Ok(())
     }
 
@@ -162,9 +170,14 @@ impl Claim {
 }
 
 impl RabbitReceipt {
-    /// Ends the watch. Answers whether there is anything to give back still.
+    /// Ends the watch, unless it is giving the message to somebody else: that goes on, and is done once. Answers
+    /// whether there is anything to give back still.
     fn end(&self) -> bool {
-        *self.claim.until() = None;
+        let mut lease = self.claim.lease();
+        if lease.is_over {
+            return false;
+        }
+        lease.until = None;
         self.watch.abort();
         self.claim.ready.acker.usable()
     }
@@ -182,11 +195,11 @@ impl Receipt for RabbitReceipt {
     }
 
     async fn extend(&self) -> QueueResult<()> {
-        let mut until = self.claim.until();
-        if until.is_none() || !self.claim.ready.acker.usable() {
+        let mut lease = self.claim.lease();
+        if lease.until.is_none() || !self.claim.ready.acker.usable() {
             return Err(QueueError::Lost);
         }
-        *until = Some(Instant::now() + self.claim.subscription.lease);
+        lease.until = Some(Instant::now() + self.claim.subscription.lease);
         Ok(())
     }
 

@@ -4,13 +4,13 @@ use std::{
     time::Duration,
 };
 
-use crm_core::port::queue::{Message, Priority};
+use crm_core::port::queue::{Message, Priority, QueueError, Subscription};
 use tokio::task::JoinSet;
 
 use super::{
     CheckResult, Failure, Opener,
-    failure::{ensure, ensure_equal},
-    fixture::{WORK, consumer, ensure_empty, message, next, number, until_depth, within, workers},
+    failure::{ensure, ensure_equal, ensure_error},
+    fixture::{WORK, consumer, ensure_empty, message, next, nothing, number, until_depth, within, workers},
 };
 
 /// High comes before normal before low: not without exception, but by far.
@@ -123,6 +123,33 @@ pub async fn keys_keep_their_order(opener: &impl Opener) -> CheckResult {
         };
         ensure_equal!(numbers, &sorted, "the order of {key}");
     }
+    ensure_empty(&queue, workers()?).await
+}
+
+/// A message of a key whose lease is over comes again once, before those behind it, also where who had it lets go later.
+///
+/// # Errors
+/// [`super::Failure`] where the queue differs.
+pub async fn keys_keep_their_order_after_a_lease(opener: &impl Opener) -> CheckResult {
+    if !opener.watches_leases() {
+        return Ok(());
+    }
+    let queue = opener.open().await;
+    let published = [0, 1].map(|number| Message { key: Some("record".to_owned()), ..message(number) });
+    queue.publish(&WORK, &published, Duration::ZERO).await?;
+    let subscription = Subscription { lease: Duration::from_secs(4), ..Subscription::new(workers()?) };
+    let mut deliveries = queue.consume(subscription).await?;
+    let lost = next(&mut deliveries, "the first").await?;
+    ensure_equal!(number(lost.message()), 0, "the first of the key");
+    let again = next(&mut deliveries, "the first, whose lease is over").await?;
+    ensure_equal!((number(again.message()), again.attempt()), (0, 2), "the message and its attempt");
+    ensure_error!(lost.extend().await, QueueError::Lost, "extending a lease that is over");
+    drop(lost);
+    nothing(&mut deliveries, "with the first of the key in hand").await?;
+    again.acknowledge().await?;
+    let last = next(&mut deliveries, "the second").await?;
+    ensure_equal!((number(last.message()), last.attempt()), (1, 1), "the message and its attempt");
+    last.acknowledge().await?;
     ensure_empty(&queue, workers()?).await
 }
 
