@@ -22,7 +22,10 @@ use crate::{
 };
 
 pub(crate) async fn commit(store: &MongoStore, scope: Scope, changes: &[Change]) -> StoreResult<Vec<Outcome>> {
-    let program = Program::new(store, scope, changes)?;
+    let (mut program, mut is_as_given) = match Program::new(store, scope, changes)?.contended_first(changes) {
+        Ok(program) => (program, false),
+        Err(program) => (program, true),
+    };
     let deadline = Instant::now() + store.options.commit_deadline;
     let mut pause = Pause::default();
     loop {
@@ -42,11 +45,28 @@ pub(crate) async fn commit(store: &MongoStore, scope: Scope, changes: &[Change])
         };
         match done {
             Ok(outcomes) => return Ok(outcomes),
-            Err(Fault::Store(error)) => return Err(error),
-            Err(fault) if is_past(deadline) || !is_worth_another_try(&fault) => return Err(fault.into()),
+            Err(fault) if is_past(deadline) || !is_worth_another_try(&fault) => {
+                let error = fault.into();
+                if is_as_given || !is_refusal(&error) {
+                    return Err(error);
+                }
+                // What refuses it first is told in the order given.
+                (program, is_as_given) = (Program::new(store, scope, changes)?, true);
+            }
             Err(_) => pause.wait().await,
         }
     }
+}
+
+/// Whether the records as they are do not allow the commit.
+const fn is_refusal(error: &StoreError) -> bool {
+    matches!(
+        error,
+        StoreError::Duplicate { .. }
+            | StoreError::NotFound { .. }
+            | StoreError::VersionConflict { .. }
+            | StoreError::Unmet { .. }
+    )
 }
 
 /// Whether nothing was written and trying again may succeed soon. Where there is no server to write to, the driver has

@@ -23,6 +23,38 @@ use crate::{
     store::MongoStore,
 };
 
+/// Whether the change at the place can be made before all others: one of a single record, of which those before add other
+/// records or change single ones themselves, none of them looks at others, and by which no unique key is taken or becomes
+/// free.
+fn is_first(changes: &[Change], place: usize) -> bool {
+    let of_one = |change: &Change| match change {
+        Change::Update { collection, condition, assignments, .. } => {
+            let of_key = |assignment: &Assignment| {
+                let (Assignment::Set(position, _) | Assignment::Increment(position, _)) = assignment;
+                let name = collection.fields.get(*position).map(|field| field.name);
+                collection.unique.iter().any(|key| key.fields.iter().any(|field| Some(*field) == name))
+            };
+            condition.as_ref().is_none_or(|(filter, _)| is_of_one_record(filter)) && !assignments.iter().any(of_key)
+        }
+        _ => false,
+    };
+    let Some(change @ Change::Update { id, .. }) = changes.get(place) else { return false };
+    let looks_elsewhere = |before: &Change| match before {
+        Change::UpdateWhere { filter, .. }
+        | Change::DeleteWhere { filter, .. }
+        | Change::Update { condition: Some((filter, _)), .. } => !is_of_one_record(filter),
+        _ => false,
+    };
+    of_one(change)
+        && !changes[..place].iter().any(looks_elsewhere)
+        && changes[..place].iter().filter(|before| collection_of(before).name == collection_of(change).name).all(
+            |before| match before {
+                Change::Insert { rows, .. } => rows.iter().all(|row| row.id() != *id),
+                before => of_one(before),
+            },
+        )
+}
+
 /// What is to be written, prepared as far as it does not depend on what is there.
 pub(crate) struct Program<'c> {
     scope: Scope,
@@ -64,6 +96,23 @@ impl<'c> Program<'c> {
             }
         }
         Ok(program)
+    }
+
+    /// The same, with the records first that others may want too: they are ours from then on. Behind a long insert, a
+    /// transaction would find them changed since it began, and so again at every attempt. Nothing where no order is
+    /// better than the one given. What is wrong with a commit is told by that one.
+    pub(crate) fn contended_first(self, changes: &[Change]) -> Result<Self, Self> {
+        let is_first = |step: &Step<'_>| match step {
+            Step::Change { place, .. } => is_first(changes, *place),
+            Step::Insert { .. } => false,
+        };
+        if self.steps.iter().skip_while(|step| is_first(step)).all(|step| !is_first(step)) {
+            return Err(self);
+        }
+        let Self { scope, steps, outcomes } = self;
+        let (mut first, rest): (Vec<_>, Vec<_>) = steps.into_iter().partition(is_first);
+        first.extend(rest);
+        Ok(Self { scope, steps: first, outcomes })
     }
 
     /// Runs every step in the session's transaction, and answers the outcomes.

@@ -162,3 +162,38 @@ async fn a_killed_server_loses_nothing_and_is_found_again() {
     });
     assert_eq!(counted.sum::<i64>(), i64::try_from(entries).unwrap());
 }
+
+/// A long commit ends although somebody goes on changing the record that it changes too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_long_commit_is_not_overtaken_for_ever() {
+    let server = Mongo::start(Durability::None).unwrap();
+    let store = Arc::new(MongoStore::connect(&server.url(&format!("contended_{}", std::process::id()))).await.unwrap());
+    store.migrate(const { &[&ENTRIES, &SINGLES, &COUNTERS] }, &|_, _, _| {}).await.unwrap();
+    store.commit(scope(), vec![insert(&COUNTERS, 1)]).await.unwrap();
+    let over = Arc::new(AtomicBool::new(false));
+    let other = {
+        let (store, over) = (Arc::clone(&store), Arc::clone(&over));
+        tokio::spawn(async move {
+            let mut counted_by_other = 0;
+            while !over.load(Ordering::Relaxed) {
+                let count = counted(0, 1).pop().unwrap();
+                counted_by_other += i64::from(store.commit(scope(), vec![count]).await.is_ok());
+                // The pace of it: more often than the long commit could be made in between.
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            counted_by_other
+        })
+    };
+    for part in 1..=3_u128 {
+        let mut changes = counted(part << 32, 1);
+        let rows = (1..=3000).map(|number| row(part << 32 | number)).collect();
+        changes.insert(0, Change::Insert { collection: &ENTRIES, rows });
+        store.commit(scope(), changes).await.unwrap();
+    }
+    over.store(true, Ordering::Relaxed);
+    let by_other = other.await.unwrap();
+    assert!(by_other > 0);
+    assert_eq!(all(&store, &ENTRIES).await.len(), 3 * 3001);
+    assert_eq!(all(&store, &COUNTERS).await[0].0[COUNT_AT], Value::Integer(by_other + 3));
+    server.forget_database(&format!("contended_{}", std::process::id()));
+}
