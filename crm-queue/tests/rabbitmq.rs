@@ -7,15 +7,19 @@ use std::{
     time::Duration,
 };
 
-use crm_core::port::{
-    OperatingSystemRandom, Random as _, SystemClock,
-    queue::{Queue as _, QueueError, SharedQueue, Subscription, Topic, Which},
+use crm_core::{
+    id::{OrganizationId, new_uuid},
+    port::{
+        Clock as _, OperatingSystemRandom, Random as _, SystemClock,
+        queue::{Message, Priority, Queue as _, QueueError, SharedQueue, Subscription, Topic, Which},
+    },
+    store::Json,
 };
 use crm_queue::{RabbitMqOptions, RabbitMqQueue, suite::Opener};
 use crm_test_servers::RabbitMq;
 use lapin::{
     BasicProperties, Confirmation, Connection, ConnectionProperties,
-    options::{BasicPublishOptions, ConfirmSelectOptions},
+    options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeleteOptions},
 };
 
 static WORK: Topic = Topic { name: "work", groups: &["workers"] };
@@ -83,6 +87,45 @@ async fn what_is_none_of_ours_dies() {
     assert_eq!(letters[0].message.body.to_value(), "no JSON");
     assert_eq!(queue.replay(group, Which::All).await.unwrap(), 0, "it would only die again");
     assert_eq!(queue.discard(group, Which::All).await.unwrap(), 1);
+}
+
+/// Whoever deletes one queue of a group does not keep its consumers from what is published later.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_queue_that_was_deleted_is_made_again() {
+    let opener = Prefixes::default();
+    let queue = opener.open().await;
+    let mut deliveries = queue.consume(Subscription::new(WORK.group("workers").unwrap())).await.unwrap();
+    let connection = Connection::connect(&SERVER.url(), ConnectionProperties::default()).await.unwrap();
+    let channel = connection.create_channel().await.unwrap();
+    let name = format!("{}.work.workers.normal", opener.0.lock().unwrap());
+    for deletes in [true, false] {
+        let now = SystemClock.now();
+        let message = Message {
+            id: new_uuid(now, &OperatingSystemRandom),
+            kind: "work.wanted".to_owned(),
+            version: 1,
+            organization: OrganizationId::INSTALLATION,
+            key: None,
+            priority: Priority::Normal,
+            published_at: now,
+            request_id: None,
+            body: Json::default(),
+        };
+        let next = async {
+            // As a relay does: the same again, until it is confirmed.
+            while queue.publish(&WORK, std::slice::from_ref(&message), Duration::ZERO).await.is_err() {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            deliveries.next().await
+        };
+        let next = tokio::time::timeout(Duration::from_secs(60), next).await;
+        let delivery = next.unwrap().unwrap().unwrap();
+        assert_eq!(delivery.message().id, message.id);
+        delivery.acknowledge().await.unwrap();
+        if deletes {
+            channel.queue_delete(name.as_str().into(), QueueDeleteOptions::default()).await.unwrap();
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -174,6 +174,13 @@ impl Link {
         Ok(Session { connection, publisher, declared: SyncMutex::default() })
     }
 
+    /// Makes the topology be declared again over the connection that there is.
+    pub(super) async fn forget_declared(&self) {
+        if let Some(session) = self.session.lock().await.as_ref() {
+            session.forget_declared();
+        }
+    }
+
     /// Lets go of a connection that does not answer.
     pub(super) async fn drop_current(&self) {
         *self.session.lock().await = None;

@@ -1,7 +1,14 @@
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{
+    collections::{HashSet, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
 
 use crm_core::port::queue::{ABANDONMENTS, Priority, QueueError, QueueResult, Subscription};
-use futures::{StreamExt as _, stream::SelectAll};
+use futures::{
+    StreamExt as _,
+    stream::{self, BoxStream, SelectAll},
+};
 use lapin::{
     Acker, Channel, Consumer as Subscribed,
     message::Delivery as Delivered,
@@ -51,7 +58,13 @@ pub(super) async fn pump(shared: Arc<Shared>, subscription: Subscription, handin
         let ended = match connected {
             Ok(mut consumer) => {
                 backoff.reset();
-                consumer.run(&handing).await
+                let ended = consumer.run(&handing).await;
+                if ended.is_err() {
+                    // Somebody may have deleted a queue: what the others handed over is given back, and all begins anew.
+                    shared.consuming.forget_declared().await;
+                    let _ = tokio::time::timeout(shared.timeout, consumer.channel.close(200, "ended".into())).await;
+                }
+                ended
             }
             Err(error) => Err(error),
         };
@@ -73,6 +86,23 @@ pub(super) async fn pump(shared: Arc<Shared>, subscription: Subscription, handin
     }
 }
 
+/// What comes from one queue.
+enum Arrival {
+    Delivered(Box<Delivered>),
+    Failed(lapin::Error),
+    /// The consumer of this tag takes nothing more.
+    Ended(String),
+}
+
+fn arrivals(subscribed: Subscribed) -> BoxStream<'static, Arrival> {
+    let ended = Arrival::Ended(subscribed.tag().as_str().to_owned());
+    let arrived = subscribed.map(|arrived| match arrived {
+        Ok(delivered) => Arrival::Delivered(Box::new(delivered)),
+        Err(error) => Arrival::Failed(error),
+    });
+    arrived.chain(stream::once(async { ended })).boxed()
+}
+
 /// A consumer on one channel.
 struct Consumer {
     shared: Arc<Shared>,
@@ -80,9 +110,11 @@ struct Consumer {
     channel: Channel,
     /// Of the queues without keys; none while the consumer has its hands full.
     tags: Vec<String>,
+    /// Those that we ended ourselves.
+    cancelled: HashSet<String>,
     /// Since when it could not be handed what is ready.
     full_since: Option<Instant>,
-    arriving: SelectAll<Subscribed>,
+    arriving: SelectAll<BoxStream<'static, Arrival>>,
     ready: [VecDeque<Ready>; 3],
     keys: Keys<Ready>,
     waiting: Vec<(Instant, Box<Ready>)>,
@@ -98,18 +130,22 @@ impl Consumer {
             shared.check_open()?;
             let session = shared.consuming.session().await?;
             shared.topology.declare(&session, subscription.group).await?;
-            session.channel().await
+            let channel = session.channel().await?;
+            Ok((session, channel))
         };
-        let channel = shared.in_time(joining).await?;
+        let (session, channel) = shared.in_time(joining).await?;
+        // A queue that is not there, though it was declared, was deleted.
+        let missing = |_: &QueueError| session.forget_declared();
         let mut arriving = SelectAll::new();
         let mut tags = Vec::new();
         for priority in Priority::ALL {
-            let subscribed = subscribe(shared, subscription, &channel, priority.as_str()).await?;
+            let subscribed = subscribe(shared, subscription, &channel, priority.as_str()).await.inspect_err(missing)?;
             tags.push(subscribed.tag().as_str().to_owned());
-            arriving.push(subscribed);
+            arriving.push(arrivals(subscribed));
         }
         for lane in shared.topology.keyed_lanes() {
-            arriving.push(subscribe(shared, subscription, &channel, &lane).await?);
+            let subscribed = subscribe(shared, subscription, &channel, &lane).await.inspect_err(missing)?;
+            arriving.push(arrivals(subscribed));
         }
         let (tell, told) = mpsc::unbounded_channel();
         Ok(Self {
@@ -117,6 +153,7 @@ impl Consumer {
             subscription,
             channel,
             tags,
+            cancelled: HashSet::new(),
             full_since: None,
             arriving,
             ready: Default::default(),
@@ -144,11 +181,14 @@ impl Consumer {
                 () = handing.ended() => return self.leave(handing).await,
                 Some(told) = self.told.recv() => self.hear(told),
                 arrived = self.arriving.next() => match arrived {
-                    Some(Ok(delivered)) if is_paused && is_unkeyed(&delivered) => give_back(&delivered.acker).await,
-                    Some(Ok(delivered)) => self.arrive(delivered),
-                    Some(Err(error)) => return Err(told(error)),
+                    Some(Arrival::Delivered(delivered)) if is_paused && is_unkeyed(&delivered) => {
+                        give_back(&delivered.acker).await;
+                    }
+                    Some(Arrival::Delivered(delivered)) => self.arrive(*delivered),
+                    Some(Arrival::Failed(error)) => return Err(told(error)),
+                    Some(Arrival::Ended(tag)) if self.cancelled.remove(&tag) => {}
                     // Deleted queues end their consumers.
-                    None => return Err(QueueError::unavailable("RabbitMQ ended the consumer")),
+                    Some(Arrival::Ended(_)) | None => return Err(QueueError::unavailable("RabbitMQ ended the consumer")),
                 },
                 () = sleep_until(next_due) => self.wake(),
                 () = sleep_until(too_long) => self.pause().await,
@@ -173,6 +213,7 @@ impl Consumer {
     /// idle. What has a key stays, for the sake of its order.
     async fn pause(&mut self) {
         for tag in std::mem::take(&mut self.tags) {
+            self.cancelled.insert(tag.clone());
             let _ = self.channel.basic_cancel(tag.as_str().into(), BasicCancelOptions::default()).await;
         }
         self.give_back_unkeyed().await;
@@ -182,7 +223,7 @@ impl Consumer {
         for priority in Priority::ALL {
             let subscribed = subscribe(&self.shared, self.subscription, &self.channel, priority.as_str()).await?;
             self.tags.push(subscribed.tag().as_str().to_owned());
-            self.arriving.push(subscribed);
+            self.arriving.push(arrivals(subscribed));
         }
         Ok(())
     }
@@ -283,9 +324,11 @@ impl Consumer {
                     None => break,
                 },
                 arrived = self.arriving.next() => match arrived {
-                    Some(Ok(delivered)) if is_unkeyed(&delivered) => give_back(&delivered.acker).await,
-                    Some(Ok(_)) => {}
-                    Some(Err(_)) | None => break,
+                    Some(Arrival::Delivered(delivered)) if is_unkeyed(&delivered) => {
+                        give_back(&delivered.acker).await;
+                    }
+                    Some(Arrival::Delivered(_) | Arrival::Ended(_)) => {}
+                    Some(Arrival::Failed(_)) | None => break,
                 },
                 () = handing.closed() => break,
             }
