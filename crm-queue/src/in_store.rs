@@ -136,6 +136,7 @@ impl Queue for InStoreQueue {
     }
 
     async fn depth(&self, group: Group) -> QueueResult<Depth> {
+        self.shared.check_open()?;
         let by_state = Aggregation {
             filter: QueuedMessage::of(group),
             groups: vec![By::Field(QueuedMessage::state.field())],
@@ -160,6 +161,7 @@ impl Queue for InStoreQueue {
     }
 
     async fn dead_letters(&self, group: Group, after: Option<&str>, limit: usize) -> QueueResult<DeadLetters> {
+        self.shared.check_open()?;
         self.shared.dead_letters(group, after, limit).await
     }
 

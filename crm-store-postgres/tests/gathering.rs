@@ -80,6 +80,14 @@ fn arrival(number: u128, organization: OrganizationId, place: &str) -> Vec<Chang
     ]
 }
 
+/// An empty database, its URL and a store on it.
+async fn house() -> (String, Arc<PostgresStore>) {
+    let url = database::create().await;
+    let store = Arc::new(PostgresStore::connect(&url).await.unwrap());
+    store.migrate(COLLECTIONS, &|_, _, _| {}).await.unwrap();
+    (url, store)
+}
+
 async fn number(connection: &mut PgConnection, sql: &'static str) -> i64 {
     connection.fetch_one(sql).await.unwrap().get(0)
 }
@@ -95,9 +103,7 @@ async fn until(connection: &mut PgConnection, sql: &'static str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn everybody_who_comes_at_once_is_written_or_told_why_not() {
-    let url = database::create().await;
-    let store = Arc::new(PostgresStore::connect(&url).await.unwrap());
-    store.migrate(COLLECTIONS, &|_, _, _| {}).await.unwrap();
+    let (url, store) = house().await;
     // Nobody gets in at first, so that all of them wait.
     let mut door = database::raw(&url).await;
     door.execute("BEGIN; LOCK TABLE guest_book IN SHARE MODE").await.unwrap();
@@ -148,9 +154,7 @@ async fn everybody_who_comes_at_once_is_written_or_told_why_not() {
 
 #[tokio::test]
 async fn who_goes_away_takes_nobody_along() {
-    let url = database::create().await;
-    let store = Arc::new(PostgresStore::connect(&url).await.unwrap());
-    store.migrate(COLLECTIONS, &|_, _, _| {}).await.unwrap();
+    let (url, store) = house().await;
     let mut door = database::raw(&url).await;
     door.execute("BEGIN; LOCK TABLE guest_book IN SHARE MODE").await.unwrap();
     let mut guests = JoinSet::new();
@@ -178,9 +182,7 @@ async fn who_goes_away_takes_nobody_along() {
 
 #[tokio::test]
 async fn who_waits_for_somebody_holds_up_nobody_else() {
-    let url = database::create().await;
-    let store = Arc::new(PostgresStore::connect(&url).await.unwrap());
-    store.migrate(COLLECTIONS, &|_, _, _| {}).await.unwrap();
+    let (url, store) = house().await;
     let mut holder = database::raw(&url).await;
     holder.execute("BEGIN").await.unwrap();
     for place in 1..=3 {

@@ -218,6 +218,7 @@ pub trait Queue: Send + Sync + 'static {
     fn engine(&self) -> &'static str;
 
     /// Ends every consumer and lets go of connections. What is unanswered is handed out again, to others.
+    /// Whatever is asked afterwards is refused with [`QueueError::Closed`].
     async fn close(&self);
 }
 

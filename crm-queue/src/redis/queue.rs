@@ -93,12 +93,14 @@ impl Queue for RedisQueue {
     }
 
     async fn depth(&self, group: Group) -> QueueResult<Depth> {
+        self.shared.check_open()?;
         let invocation = self.shared.scripts.depth(&self.shared.keys(group));
         let (ready, delayed, in_hand, dead) = self.shared.link.run(&invocation).await?;
         Ok(Depth { ready, delayed, in_hand: Some(in_hand), dead })
     }
 
     async fn dead_letters(&self, group: Group, after: Option<&str>, limit: usize) -> QueueResult<DeadLetters> {
+        self.shared.check_open()?;
         self.shared.dead_letters(group, after, limit).await
     }
 

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use crm_core::port::queue::{QueueError, Subscription};
+use crm_core::port::queue::{QueueError, Subscription, Which};
 
 use super::{
     CheckResult, Opener,
@@ -48,7 +48,7 @@ pub async fn queues_that_close_give_back(opener: &impl Opener) -> CheckResult {
     ensure_empty(&other, workers()?).await
 }
 
-/// A closed queue publishes nothing, and its consumers end.
+/// A closed queue publishes and tells nothing, and its consumers end.
 ///
 /// # Errors
 /// [`super::Failure`] where the queue differs.
@@ -62,6 +62,10 @@ pub async fn a_closed_queue_is_closed(opener: &impl Opener) -> CheckResult {
     ensure_error!(queue.publish(&WORK, &[message(0)], Duration::ZERO).await, QueueError::Closed, "publishing");
     let joined = queue.consume(Subscription::new(workers()?)).await.map(|_| ());
     ensure_error!(joined, QueueError::Closed, "joining");
+    ensure_error!(queue.depth(workers()?).await, QueueError::Closed, "the depth");
+    ensure_error!(queue.dead_letters(workers()?, None, 10).await, QueueError::Closed, "the dead letters");
+    ensure_error!(queue.replay(workers()?, Which::All).await, QueueError::Closed, "replaying");
+    ensure_error!(queue.discard(workers()?, Which::All).await, QueueError::Closed, "discarding");
     ensure!(queue.health().await.is_err(), "a closed queue is healthy");
     queue.close().await;
     let other = opener.join().await;
