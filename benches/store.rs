@@ -18,7 +18,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use crm_core::{
     audit::{AuditEntry, AuditEntryId},
     customer::{Customer, CustomerStatus},
-    event::{Event, EventId},
+    event::{Event, EventId, partition_of},
     id::{CustomerId, OrganizationId},
     record::{Meta, Record},
     repo::Repo,
@@ -124,7 +124,11 @@ fn event(number: u64, of: &Customer) -> Event {
         actor_id: Some(id(1)),
         request_id: Some("0190f3c2a1b07c4d9e8f7a6b5c4d3e2f".to_owned()),
         data: Json::from_value(&serde_json::json!({ "id": of.id, "name": of.name, "email": of.email })),
+        partition: Some(partition_of(of.id.0)),
         published_at: None,
+        failures: None,
+        held_by: None,
+        cause: None,
         meta: Meta::new(ORGANIZATION, of.meta.created_at),
     }
 }

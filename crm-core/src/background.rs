@@ -19,7 +19,10 @@ use crate::{
     crm::Crm,
     customer::import,
     error::{Error, Result},
-    event::relay,
+    event::{
+        handler,
+        relay::{self, Relay},
+    },
     field, hint,
     id::new_uuid,
     job, lease,
@@ -50,7 +53,7 @@ pub async fn run(crm: Crm, stop: impl Future<Output = ()> + Send) {
     let (stopper, stopped) = watch::channel(false);
     let holder = new_uuid(crm.now(), crm.random());
     let seal = repeat(&crm, holder, stopped.clone(), Seal::default());
-    let publish = repeat(&crm, holder, stopped.clone(), Publish);
+    let publish = repeat(&crm, holder, stopped.clone(), Publish::default());
     let fields = repeat(&crm, holder, stopped.clone(), FinishFields);
     let clean = clean_regularly(&crm, holder, stopped.clone());
     let mut told = stopped.clone();
@@ -65,11 +68,17 @@ pub async fn run(crm: Crm, stop: impl Future<Output = ()> + Send) {
     let hints = hint::run(crm.clone(), async move {
         let _ = told.wait_for(|stopped| *stopped).await;
     });
+    let mut told = stopped.clone();
+    let events = handler::run(crm.clone(), async move {
+        let _ = told.wait_for(|stopped| *stopped).await;
+    });
     let stop = async {
         stop.await;
         let _ = stopper.send(true);
     };
-    tokio::join!(seal, publish, fields, clean, jobs, webhooks, hints, stop);
+    tokio::join!(seal, publish, events, fields, clean, jobs, webhooks, hints, stop);
+    // Else others wait until the leases end.
+    let _ = timeout(POLL, lease::let_go(&crm, holder)).await;
 }
 
 /// A piece of work that is done again and again.
@@ -114,7 +123,10 @@ impl Work for Seal {
 }
 
 /// Hands on events.
-struct Publish;
+#[derive(Default)]
+struct Publish {
+    relay: Relay,
+}
 
 #[async_trait]
 impl Work for Publish {
@@ -125,11 +137,7 @@ impl Work for Publish {
     }
 
     async fn step(&mut self, crm: &Crm, holder: Uuid) -> Result<()> {
-        while crm.hands_on_events() && lease::hold(crm, Self::NAME, holder, LEASE).await? {
-            if !relay::is_full(relay::publish_pending(crm).await?) {
-                break;
-            }
-        }
+        while self.relay.step(crm, holder).await? {}
         Ok(())
     }
 }

@@ -30,6 +30,7 @@ use crate::{
         Clock, EventSink, InProcessJobSignal, JobSignal, OperatingSystemRandom, Outbound, Random, RequestLimiter,
         SystemClock,
         cache::{Cache, SharedCache},
+        queue::SharedQueue,
     },
     record::Record,
     repo::Repo,
@@ -59,6 +60,7 @@ struct Inner {
     cache: Option<SharedCache>,
     hints: Hints,
     outbound: Option<Arc<dyn Outbound>>,
+    queue: Option<SharedQueue>,
     delivery_hint: Notify,
     field_hint: Notify,
     field_sets: FieldSets,
@@ -85,6 +87,7 @@ pub struct CrmBuilder {
     limiter: Option<Arc<dyn RequestLimiter>>,
     cache: Option<SharedCache>,
     outbound: Option<Arc<dyn Outbound>>,
+    queue: Option<SharedQueue>,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
     event_sinks: Vec<Arc<dyn EventSink>>,
@@ -136,6 +139,14 @@ impl CrmBuilder {
     #[must_use]
     pub fn cache(mut self, cache: impl Cache) -> Self {
         self.cache = Some(Arc::new(cache));
+        self
+    }
+
+    /// With a queue that events go through, to any process that runs the background work. Without, whichever process
+    /// relays an event deals with it itself.
+    #[must_use]
+    pub fn queue(mut self, queue: SharedQueue) -> Self {
+        self.queue = Some(queue);
         self
     }
 
@@ -191,6 +202,7 @@ impl CrmBuilder {
             limiter,
             cache,
             outbound,
+            queue,
             clock,
             random,
             event_sinks,
@@ -217,6 +229,7 @@ impl CrmBuilder {
                 cache,
                 hints: Hints::default(),
                 outbound,
+                queue,
                 delivery_hint: Notify::new(),
                 field_hint: Notify::new(),
                 field_sets: FieldSets::default(),
@@ -242,6 +255,7 @@ impl Crm {
             limiter: None,
             cache: None,
             outbound: None,
+            queue: None,
             clock: Arc::new(SystemClock),
             random: Arc::new(OperatingSystemRandom),
             event_sinks: Vec::new(),
@@ -410,7 +424,13 @@ impl Crm {
 
     /// Whether anybody takes events.
     pub(crate) fn hands_on_events(&self) -> bool {
-        !self.inner.event_sinks.is_empty() || self.inner.outbound.is_some()
+        !self.inner.event_sinks.is_empty() || self.inner.outbound.is_some() || self.inner.queue.is_some()
+    }
+
+    /// The queue that events go through.
+    #[must_use]
+    pub fn queue(&self) -> Option<&SharedQueue> {
+        self.inner.queue.as_ref()
     }
 
     /// The way to addresses that organizations name.

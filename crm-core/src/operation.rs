@@ -223,7 +223,11 @@ impl<'a> Operation<'a> {
             actor_id: self.by.actor.id(),
             request_id: self.by.context.request_id.clone(),
             data: Json::from_trusted(serde_json::to_string(data).unwrap_or_else(|_| "null".to_owned())),
+            partition: Some(event::partition_of(record_id)),
             published_at: None,
+            failures: None,
+            held_by: None,
+            cause: None,
             meta: Meta::new(self.organization, self.now),
         });
     }

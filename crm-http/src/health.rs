@@ -48,11 +48,12 @@ pub(crate) struct Health {
     started: Timestamp,
     store: LastSeen,
     cache: LastSeen,
+    queue: LastSeen,
 }
 
 impl Health {
     pub(crate) fn new(interval: Duration, timeout: Duration, started: Timestamp) -> Self {
-        Self { interval, timeout, started, store: Mutex::default(), cache: Mutex::default() }
+        Self { interval, timeout, started, store: Mutex::default(), cache: Mutex::default(), queue: Mutex::default() }
     }
 
     /// When the process started.
@@ -70,6 +71,12 @@ impl Health {
     pub(crate) async fn cache(&self, crm: &Crm) -> Option<Part> {
         let limiter = crm.limits().shared()?;
         Some(self.part(&self.cache, crm.now(), "cache", limiter.engine(), limiter.health()).await)
+    }
+
+    /// What events go through, if not the store alone.
+    pub(crate) async fn queue(&self, crm: &Crm) -> Option<Part> {
+        let queue = crm.queue()?;
+        Some(self.part(&self.queue, crm.now(), "queue", queue.engine(), queue.health()).await)
     }
 
     async fn part<E: Display>(

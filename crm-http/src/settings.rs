@@ -2,6 +2,7 @@
 //!
 //! Defaults < `crm.toml` or `config.local.json` (or `CONFIG_FILE`) < `.env`, outside production < the environment.
 
+mod broker;
 pub mod catalog;
 mod database;
 mod parse;
@@ -22,11 +23,11 @@ use std::{
 use crm_core::{account::RegistrationMode, id::OrganizationId, limit::Policy, port::Random, secret::Secret};
 use ipnet::IpNet;
 
+pub use self::{broker::Broker, database::Database, source::Source};
 use self::{
     catalog::{Effect, SETTINGS},
     source::{Given, Values},
 };
-pub use self::{database::Database, source::Source};
 use crate::options::Origins;
 
 /// The names of the limits of anonymous requests, as clients see them.
@@ -79,6 +80,8 @@ pub struct Settings {
     pub database_pool: Option<u16>,
     /// A Redis that processes share limits through, by its URL.
     pub redis: Option<Secret<String>>,
+    /// What events go through on their way from the commit to who deals with them.
+    pub broker: Broker,
     /// Signs access tokens.
     pub jwt_secret: Secret<String>,
     /// An Ed25519 key, as PEM, that signs access tokens instead.
@@ -350,6 +353,8 @@ impl Reader<'_> {
         let default_registration = if production { RegistrationMode::Off } else { RegistrationMode::Open };
         let allowed_origins = self.origins(production);
         let database = self.database(folder, &data_dir);
+        let redis = self.redis();
+        let broker = self.broker(redis.as_ref());
         let jwt_key = self.jwt_key(folder);
         let access_lifetime = self.duration("JWT_EXPIRES_IN", Duration::from_mins(15), SECOND, (SECOND, DAY * 30));
         let refresh_lifetime = self.duration("JWT_REFRESH_EXPIRES_IN", DAY * 7, SECOND, (SECOND, DAY * 365));
@@ -367,7 +372,8 @@ impl Reader<'_> {
                 let connections = text.parse().ok().filter(|connections| (1..=MOST_CONNECTIONS).contains(connections));
                 connections.map(Some).ok_or_else(|| format!("must be a number of connections, 1 to {MOST_CONNECTIONS}"))
             }),
-            redis: self.redis(),
+            redis,
+            broker,
             access_lifetime,
             refresh_lifetime,
             anonymous_limits,

@@ -15,6 +15,7 @@ mod contract;
 mod custom_field;
 mod customers;
 mod demo;
+mod events;
 mod idempotency;
 mod imports;
 mod server;

@@ -11,7 +11,9 @@ pub trait EventSink: Send + Sync + 'static {
     /// the event's id tells a repetition.
     ///
     /// # Errors
-    /// Any error keeps the batch in the outbox, to be tried again.
+    /// [`Error::Unavailable`](crate::error::Error::Unavailable) keeps everything in the outbox until it passes. After
+    /// another error events come one by one; one that is refused some times on end is
+    /// [set aside](crate::event::set_aside), with what follows of its record.
     async fn publish(&self, events: &[Event]) -> Result<()>;
 }
 

@@ -3,8 +3,6 @@ use std::{
     time::Duration,
 };
 
-use serde::Serialize;
-use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::{
@@ -14,7 +12,7 @@ use super::{
 use crate::{
     crm::Crm,
     error::{Error, Result},
-    event::Event,
+    event::{self, Event},
     id::{OrganizationId, first_uuid_of},
     record::{ID, Meta, Record as _},
     store::{Change, Filter, Query, Scope},
@@ -63,7 +61,7 @@ pub(crate) async fn planned(crm: &Crm, events: &[Event]) -> Result<(usize, Optio
             }
             let payload = match &payload {
                 Some(payload) => payload,
-                None => payload.insert(payload_of(event)?),
+                None => payload.insert(event::to_json(event)?),
             };
             let mut delivery = new(crm, webhook, event.id.0, &event.event_type, payload.clone(), now);
             if !webhook.enabled {
@@ -123,50 +121,6 @@ pub(super) fn test_payload(
         "organization_id": organization,
         "data": {"webhook_id": webhook},
     });
-    serde_json::to_string(&payload).map_err(Error::internal)
-}
-
-#[derive(Serialize)]
-struct Payload<'a> {
-    id: Uuid,
-    #[serde(rename = "type")]
-    event_type: &'a str,
-    version: i64,
-    timestamp: Timestamp,
-    organization_id: OrganizationId,
-    record: RecordReference<'a>,
-    actor: ActorReference<'a>,
-    request_id: Option<&'a str>,
-    data: &'a RawValue,
-}
-
-#[derive(Serialize)]
-struct RecordReference<'a> {
-    #[serde(rename = "type")]
-    record_type: &'a str,
-    id: Uuid,
-    version: i64,
-}
-
-#[derive(Serialize)]
-struct ActorReference<'a> {
-    #[serde(rename = "type")]
-    actor_type: &'a str,
-    id: Option<Uuid>,
-}
-
-fn payload_of(event: &Event) -> Result<String> {
-    let payload = Payload {
-        id: event.id.0,
-        event_type: &event.event_type,
-        version: event.event_version,
-        timestamp: event.meta.created_at,
-        organization_id: event.meta.organization_id,
-        record: RecordReference { record_type: &event.record_type, id: event.record_id, version: event.record_version },
-        actor: ActorReference { actor_type: &event.actor_type, id: event.actor_id },
-        request_id: event.request_id.as_deref(),
-        data: serde_json::from_str(event.data.as_str()).map_err(Error::internal)?,
-    };
     serde_json::to_string(&payload).map_err(Error::internal)
 }
 

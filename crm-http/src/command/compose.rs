@@ -5,15 +5,15 @@ use crm_core::{
     Crm,
     account::{AccountSettings, SigningKey, SigningKeys},
     crm::collections,
-    port::OperatingSystemRandom,
+    port::{OperatingSystemRandom, SystemClock, queue::SharedQueue},
     secret::EncryptionKeys,
     store::{SharedStore, StoreError, StoreResult},
 };
 use crm_http::{
     RouterOptions,
-    settings::{Database, Environment, Settings},
+    settings::{Broker, Database, Environment, Settings},
 };
-use crm_queue::{RedisCache, RedisLimiter, RedisOptions};
+use crm_queue::{RabbitMqOptions, RabbitMqQueue, RedisCache, RedisLimiter, RedisOptions, RedisQueue};
 use crm_store_mongo::{MongoOptions, MongoStore};
 use crm_store_postgres::{PostgresOptions, PostgresStore};
 use crm_store_sqlite::{SqliteOptions, SqliteStore};
@@ -116,11 +116,31 @@ pub(super) fn crm(settings: &Settings, store: SharedStore) -> Result<Crm, Failur
         }
         None => builder,
     };
+    let builder = match queue(settings)? {
+        Some(queue) => builder.queue(queue),
+        None => builder,
+    };
     let builder = if settings.workers > 0 { builder.job_workers(settings.workers) } else { builder };
     // The system's folder for temporary files is memory on some machines.
     let builder =
         if settings.data_dir.is_dir() { builder.temporary_folder(settings.data_dir.clone()) } else { builder };
     Ok(builder.build())
+}
+
+/// The broker of the settings. It need not be there yet.
+fn queue(settings: &Settings) -> Result<Option<SharedQueue>, Failure> {
+    let (clock, random) = (Arc::new(SystemClock), Arc::new(OperatingSystemRandom));
+    Ok(match &settings.broker {
+        Broker::Store => None,
+        Broker::RabbitMq { url, prefix } => {
+            let options = RabbitMqOptions::new(url.expose().as_str()).prefix(prefix);
+            Some(Arc::new(RabbitMqQueue::open(&options, clock, random)?))
+        }
+        Broker::Redis(url) => {
+            let options = RedisOptions::new(url.expose().as_str());
+            Some(Arc::new(RedisQueue::open(&options, clock, random)?))
+        }
+    })
 }
 
 fn accounts(settings: &Settings) -> Result<AccountSettings, Failure> {

@@ -73,6 +73,9 @@ async fn close(crm: Crm, background: tokio::task::JoinHandle<()>, timeout: Durat
         if let Err(error) = background.await {
             tracing::error!(%error, "The background work broke.");
         }
+        if let Some(queue) = crm.queue() {
+            queue.close().await;
+        }
         crm.store().close().await;
     };
     if tokio::time::timeout(timeout, closed).await.is_err() {

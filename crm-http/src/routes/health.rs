@@ -23,7 +23,8 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
 enum Condition {
     /// Every part answers.
     Up,
-    /// A part does not answer that the server can do without: limits are counted in this process, nobody can sign in.
+    /// A part does not answer that the server can do without: while the cache is away, limits are counted in this process
+    /// and nobody can sign in; while the queue is, events wait in the store.
     Degraded,
     /// The store does not answer.
     Down,
@@ -43,6 +44,9 @@ struct HealthReport {
     /// What processes share, where they share something: see `REDIS_URL`.
     #[serde(skip_serializing_if = "Option::is_none")]
     cache: Option<Part>,
+    /// What events go through, where that is not the store alone: see `RABBITMQ_URL` and `QUEUE`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    queue: Option<Part>,
 }
 
 /// Whether the process runs, or takes requests.
@@ -64,15 +68,16 @@ struct Probe {
 async fn health(State(state): State<AppState>) -> Response {
     let store = state.health().store(state.crm()).await;
     let cache = state.health().cache(state.crm()).await;
+    let queue = state.health().queue(state.crm()).await;
     let uptime = state.crm().now().since(state.health().started());
     let is_up = |part: &Part| part.status == Status::Up;
-    let (code, status) = match (is_up(&store), cache.as_ref().is_none_or(is_up)) {
+    let (code, status) = match (is_up(&store), [&cache, &queue].into_iter().flatten().all(is_up)) {
         (true, true) => (StatusCode::OK, Condition::Up),
         (true, false) => (StatusCode::OK, Condition::Degraded),
         (false, _) => (StatusCode::SERVICE_UNAVAILABLE, Condition::Down),
     };
     let version = env!("CARGO_PKG_VERSION");
-    let report = HealthReport { status, version, uptime_seconds: uptime.as_secs(), store, cache };
+    let report = HealthReport { status, version, uptime_seconds: uptime.as_secs(), store, cache, queue };
     respond::json(code, &report)
 }
 

@@ -77,9 +77,9 @@ pub const SETTINGS: &[Setting] = &[
     )
     .secret(),
     now("REDIS_PASSWORD", "none", "Its password, where the URL does not hold it.").secret(),
-    later("RABBITMQ_URL", "The queue.").secret(),
-    later("RABBITMQ_QUEUE_PREFIX", "What the names of queues begin with."),
-    later("QUEUE", "redis for Redis streams."),
+    now("RABBITMQ_URL", "none", "amqp://… or amqps://…: a RabbitMQ that events go through.").secret(),
+    now("RABBITMQ_QUEUE_PREFIX", "crm", "What the names of queues in RabbitMQ begin with."),
+    now("QUEUE", "store", "redis for streams in the Redis of REDIS_URL, where there is no RABBITMQ_URL."),
     now("JWT_SECRET", "generated", "Signs access tokens (HS256); at least 32 bytes.").secret(),
     now("JWT_KEY_FILE", "none", "An Ed25519 key (PKCS#8 PEM) that signs access tokens instead (EdDSA)."),
     later("JWT_REFRESH_SECRET", "Refresh tokens are random and stored hashed: they need no secret.").secret(),

@@ -169,6 +169,24 @@ fn redis_is_named_by_a_url_and_its_password_never_shown() {
 }
 
 #[test]
+fn events_go_through_the_broker_that_is_named() {
+    assert!(matches!(of(&[]).unwrap().broker, Broker::Store));
+    assert!(matches!(of(&[("REDIS_URL", "redis://localhost")]).unwrap().broker, Broker::Store), "that is for limits");
+    let redis = [("REDIS_URL", "redis://:hunter2@localhost"), ("QUEUE", "redis")];
+    assert!(matches!(of(&redis).unwrap().broker, Broker::Redis(url) if url.expose() == "redis://:hunter2@localhost"));
+    let rabbitmq = [("RABBITMQ_URL", "amqp://crm:hunter2@localhost"), ("RABBITMQ_QUEUE_PREFIX", "crm-2")];
+    let settings = of(&rabbitmq).unwrap();
+    assert!(matches!(&settings.broker, Broker::RabbitMq { prefix, .. } if prefix == "crm-2"));
+    assert!(!format!("{settings:?}").contains("hunter2"));
+    assert_eq!(wrong(&[("QUEUE", "redis")]), ["QUEUE"]);
+    assert_eq!(wrong(&[("QUEUE", "kafka")]), ["QUEUE"]);
+    for text in ["localhost:5672", "http://localhost", "amqp://"] {
+        assert_eq!(wrong(&[("RABBITMQ_URL", text)]), ["RABBITMQ_URL"], "{text}");
+    }
+    assert_eq!(wrong(&[("RABBITMQ_QUEUE_PREFIX", "a/b")]), ["RABBITMQ_QUEUE_PREFIX"]);
+}
+
+#[test]
 fn limits_can_be_lifted() {
     let settings =
         of(&[("RATE_LIMIT_IP", "off"), ("RATE_LIMIT_LOGIN", "off"), ("RATE_LIMIT_MAX_REQUESTS", "off")]).unwrap();

@@ -1,9 +1,9 @@
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{collections::BTreeSet, sync::atomic::Ordering, time::Duration};
 
 use crm_core::{
     port::queue::{Message, QueueError, QueueResult, Topic},
     record::Record as _,
-    store::{Change, Row, Scope, StoreError},
+    store::{Aggregation, Change, Measure, Measured, Row, Scope, StoreError, Value},
     time::Timestamp,
 };
 
@@ -26,6 +26,7 @@ impl Shared {
         messages.iter().try_for_each(Message::check)?;
         let now = self.clock.now();
         let due_at = now.plus(delay);
+        self.go_past(topic, messages).await?;
         let mut rows = Vec::with_capacity(messages.len() * topic.groups.len());
         for message in messages {
             let sequence = self.next_sequence(now);
@@ -57,6 +58,25 @@ impl Shared {
             rows.retain(|row| !present.iter().any(|present| present.id() == row.id()));
         }
         Err(QueueError::unavailable("somebody else publishes the same messages"))
+    }
+
+    /// Makes the next sequence greater than those that other processes gave to messages of these keys: their clocks may
+    /// be ahead of ours.
+    async fn go_past(&self, topic: &'static Topic, messages: &[Message]) -> QueueResult<()> {
+        let keys: BTreeSet<&String> = messages.iter().filter_map(|message| message.key.as_ref()).collect();
+        let Some(group) = topic.all_groups().next().filter(|_| !keys.is_empty()) else { return Ok(()) };
+        let highest = Aggregation {
+            filter: QueuedMessage::of(group)
+                .and(QueuedMessage::ordering_key.one_of(keys.into_iter().cloned().map(Some))),
+            groups: Vec::new(),
+            measures: vec![Measure::Maximum(QueuedMessage::sequence.field())],
+        };
+        for row in self.aggregate(&highest).await? {
+            if let Some(Measured::Value(Value::Integer(sequence))) = row.measures.first() {
+                self.sequence.fetch_max(*sequence, Ordering::SeqCst);
+            }
+        }
+        Ok(())
     }
 
     /// Greater than every one given before, also when the clock goes back, and about as great as those that other

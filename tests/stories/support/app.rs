@@ -5,12 +5,12 @@ use crm_core::{
     Crm,
     account::{AccountSettings, RegistrationMode},
     background,
-    port::{Clock, EventSink, ManualClock, OperatingSystemRandom},
+    port::{Clock, EventSink, ManualClock, OperatingSystemRandom, SystemClock, queue::SharedQueue},
     secret::Secret,
     time::Timestamp,
 };
 use crm_http::{RouterOptions, router, server};
-use crm_queue::{RedisCache, RedisLimiter, RedisOptions};
+use crm_queue::{InStoreQueue, RedisCache, RedisLimiter, RedisOptions};
 use tokio::net::TcpListener;
 
 use super::{
@@ -44,6 +44,15 @@ pub(crate) struct Setup {
     event_sink: Option<Arc<dyn EventSink>>,
     outbound: OutboundRules,
     redis: Option<(RedisLimiter, RedisCache)>,
+    queue: Option<QueueKind>,
+}
+
+/// What events go through.
+pub(crate) enum QueueKind {
+    /// The store of the story.
+    InStore,
+    /// A broker.
+    Broker(SharedQueue),
 }
 
 /// What a story is given: an app, or the setup of one.
@@ -92,7 +101,17 @@ impl Setup {
             plain_http: true,
             ..OutboundRules::default()
         };
-        Self { place, clock: None, options, accounts, background: true, event_sink: None, outbound, redis: None }
+        Self {
+            place,
+            clock: None,
+            options,
+            accounts,
+            background: true,
+            event_sink: None,
+            outbound,
+            redis: None,
+            queue: None,
+        }
     }
 
     /// The same in another process: the same database and keys, and nothing else in common.
@@ -116,6 +135,12 @@ impl Setup {
     pub(crate) fn redis(mut self, options: &RedisOptions) -> Self {
         let cache = RedisCache::open(options, Arc::new(OperatingSystemRandom)).expect("a URL");
         self.redis = Some((RedisLimiter::open(options).expect("a URL"), cache));
+        self
+    }
+
+    /// With a queue that events go through.
+    pub(crate) fn queue(mut self, queue: QueueKind) -> Self {
+        self.queue = Some(queue);
         self
     }
 
@@ -148,7 +173,22 @@ impl Setup {
         log::keep();
         let store = self.place.open().await;
         let outbound = GuardedHttp::new(self.outbound).expect("TLS");
+        let queue: Option<SharedQueue> = match self.queue {
+            Some(QueueKind::InStore) => {
+                let clock: Arc<dyn Clock> = match &self.clock {
+                    Some(clock) => Arc::new(SharedClock(Arc::clone(clock))),
+                    None => Arc::new(SystemClock),
+                };
+                let queue = InStoreQueue::open(Arc::clone(&store), clock, Arc::new(OperatingSystemRandom)).await;
+                Some(Arc::new(queue.expect("a queue in the store")))
+            }
+            Some(QueueKind::Broker(queue)) => Some(queue),
+            None => None,
+        };
         let mut builder = Crm::builder(store).accounts(self.accounts).outbound(outbound);
+        if let Some(queue) = queue {
+            builder = builder.queue(queue);
+        }
         if let Some((limiter, cache)) = self.redis {
             builder = builder.limiter(limiter).cache(cache);
         }
