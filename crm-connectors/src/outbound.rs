@@ -9,11 +9,19 @@ mod connect;
 mod resolve;
 pub(crate) mod target;
 
-use std::{error::Error as _, net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    error::Error as _,
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, UNIX_EPOCH},
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use crm_core::port::{Outbound, OutboundAnswer, OutboundFailure, OutboundRequest};
+use crm_core::{
+    port::{Outbound, OutboundAnswer, OutboundFailure, OutboundRequest, RetryAfter},
+    time::Timestamp,
+};
 use http_body_util::{BodyExt as _, Full};
 use hyper::{
     Request, Uri,
@@ -48,8 +56,6 @@ const HEAD: usize = 64 * 1024;
 const IDLE: Duration = Duration::from_secs(30);
 /// Idle connections of one receiver.
 const IDLE_EACH: usize = 4;
-/// A longer wait than this is not believed.
-const LONGEST_WAIT: u64 = 24 * 3600;
 
 /// Which addresses may be reached, and for how long an answer is waited for.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -195,9 +201,16 @@ fn refused(refusal: Refusal) -> OutboundFailure {
     OutboundFailure::Refused(refusal.to_string())
 }
 
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds: u64 = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds.min(LONGEST_WAIT)))
+/// What `Retry-After` says: seconds, or a date in one of the three forms of HTTP.
+fn retry_after(headers: &HeaderMap) -> Option<RetryAfter> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if text.bytes().all(|byte| byte.is_ascii_digit()) {
+        // More than a number holds is as long as can be.
+        return (!text.is_empty()).then(|| RetryAfter::In(Duration::from_secs(text.parse().unwrap_or(u64::MAX))));
+    }
+    let since_epoch = httpdate::parse_http_date(text).ok()?.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let milliseconds = i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX);
+    Timestamp::from_milliseconds(milliseconds).map(RetryAfter::At)
 }
 
 /// What went wrong, in a sentence without addresses: those of the inside are nobody's business.
@@ -226,4 +239,31 @@ fn tls() -> Result<ClientConfig, TlsError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     Ok(builder.map_err(|error| TlsError(error.into()))?.with_root_certificates(roots).with_no_client_auth())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_receiver_asks_for_time_in_seconds_or_by_a_date() {
+        let at = Some(RetryAfter::At(Timestamp::from_milliseconds(784_111_777_000).expect("an instant")));
+        let seconds = |seconds| Some(RetryAfter::In(Duration::from_secs(seconds)));
+        for (text, expected) in [
+            ("0", seconds(0)),
+            (" 120 ", seconds(120)),
+            ("99999999999999999999999", seconds(u64::MAX)),
+            ("Sun, 06 Nov 1994 08:49:37 GMT", at),
+            ("Sunday, 06-Nov-94 08:49:37 GMT", at),
+            ("Sun Nov  6 08:49:37 1994", at),
+            ("", None),
+            ("-1", None),
+            ("1.5", None),
+            ("soon", None),
+            ("Sun, 99 Nov 1994 08:49:37 GMT", None),
+        ] {
+            let headers = HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_str(text).expect("a header"))]);
+            assert_eq!(retry_after(&headers), expected, "{text:?}");
+        }
+    }
 }

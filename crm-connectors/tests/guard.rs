@@ -21,7 +21,7 @@ use bytes::Bytes;
 use crm_connectors::{GuardedHttp, OutboundRules, Resolve};
 use crm_core::{
     async_trait,
-    port::{Outbound as _, OutboundFailure, OutboundRequest},
+    port::{Outbound as _, OutboundFailure, OutboundRequest, RetryAfter},
     secret::Secret,
 };
 
@@ -99,7 +99,7 @@ async fn a_named_receiver_is_reached_by_its_name() {
     let answer = http.post(request(format!("http://hooks.example:{port}/echo"))).await.expect("an answer");
     assert_eq!(String::from_utf8_lossy(&answer.body), format!("hooks.example:{port} own - - body"));
     let answer = http.post(request(format!("http://127.0.0.1:{port}/busy"))).await.expect("an answer");
-    assert_eq!((answer.status, answer.retry_after), (429, Some(Duration::from_secs(7))));
+    assert_eq!((answer.status, answer.retry_after), (429, Some(RetryAfter::In(Duration::from_secs(7)))));
 }
 
 #[tokio::test]

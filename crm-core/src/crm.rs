@@ -38,7 +38,7 @@ use crate::{
     tenancy::{Organization, OrganizationCache, Organizations, Team, Teams},
     time::Timestamp,
     turn::Turns,
-    webhook::{Webhook, WebhookDelivery},
+    webhook::{Webhook, WebhookDelivery, WebhookLane},
 };
 
 /// The CRM over one store. Cheap to clone; every clone is the same CRM.
@@ -513,6 +513,7 @@ pub const fn collections() -> &'static [&'static Collection] {
         ImportMapping::COLLECTION,
         Webhook::COLLECTION,
         WebhookDelivery::COLLECTION,
+        WebhookLane::COLLECTION,
     ];
     COLLECTIONS
 }

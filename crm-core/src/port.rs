@@ -16,6 +16,6 @@ pub use self::{
     event_sink::EventSink,
     job_signal::{InProcessJobSignal, JobSignal},
     limiter::{InProcessLimiter, RequestLimiter},
-    outbound::{Outbound, OutboundAnswer, OutboundFailure, OutboundRequest},
+    outbound::{Outbound, OutboundAnswer, OutboundFailure, OutboundRequest, RetryAfter},
     random::{OperatingSystemRandom, Random, SeededRandom},
 };

@@ -9,8 +9,7 @@ use crate::{
     record::{Record, UPDATED_AT},
     secret::Secret,
     store::{Assignment, Change, Filter, Query, Scope, StoreError},
-    tenancy::Organization,
-    webhook::{self, Webhook},
+    webhook::{self, Webhook, WebhookLane},
 };
 
 /// A record that others change meanwhile is tried so often.
@@ -51,30 +50,28 @@ pub async fn reseal(crm: &Crm) -> Result<Resealed> {
         })
         .await?;
     }
-    let mut organizations = std::pin::pin!(crm.repo::<Organization>().stream(Scope::Installation, all()));
-    while let Some(organization) = organizations.next().await {
-        let scope = Scope::Organization(organization?.id);
-        let mut webhooks = std::pin::pin!(crm.repo::<Webhook>().stream(scope, all()));
-        while let Some(webhook) = webhooks.next().await {
-            renew(crm, scope, webhook?.id, &mut done, |webhook: &Webhook| {
-                let bound = webhook::bound_to(webhook.id);
-                let mut assignments = Vec::new();
-                if let Some(sealed) = renewed(crm, &bound, &webhook.secret)? {
-                    assignments.push(Webhook::secret.set(sealed));
-                }
-                for (column, sealed) in
-                    [(Webhook::previous_secret, &webhook.previous_secret), (Webhook::headers, &webhook.headers)]
+    let mut lanes = std::pin::pin!(crm.repo::<WebhookLane>().stream(Scope::Installation, all()));
+    while let Some(lane) = lanes.next().await {
+        let lane = lane?;
+        let scope = Scope::Organization(lane.meta.organization_id);
+        renew(crm, scope, lane.id, &mut done, |webhook: &Webhook| {
+            let bound = webhook::bound_to(webhook.id);
+            let mut assignments = Vec::new();
+            if let Some(sealed) = renewed(crm, &bound, &webhook.secret)? {
+                assignments.push(Webhook::secret.set(sealed));
+            }
+            for (column, sealed) in
+                [(Webhook::previous_secret, &webhook.previous_secret), (Webhook::headers, &webhook.headers)]
+            {
+                if let Some(sealed) = sealed
+                    && let Some(sealed) = renewed(crm, &bound, sealed)?
                 {
-                    if let Some(sealed) = sealed
-                        && let Some(sealed) = renewed(crm, &bound, sealed)?
-                    {
-                        assignments.push(column.set(Some(sealed)));
-                    }
+                    assignments.push(column.set(Some(sealed)));
                 }
-                Ok(assignments)
-            })
-            .await?;
-        }
+            }
+            Ok(assignments)
+        })
+        .await?;
     }
     Ok(done)
 }

@@ -15,8 +15,10 @@ use axum::{
 use crm_core::{
     event::relay,
     port::ManualClock,
+    record::Record as _,
+    store::{Change, Filter, Query, Scope},
     time::Timestamp,
-    webhook::{SigningSecret, deliver_due},
+    webhook::{SigningSecret, WebhookDelivery, WebhookDeliveryId, deliver_due},
 };
 use futures::StreamExt as _;
 use serde_json::{Value, json};
@@ -29,6 +31,7 @@ use crate::support::{App, Entity, Organization, Person, on_every_store};
 enum Reply {
     Status(u16),
     RetryAfter(u16, u64),
+    RetryAt(u16, &'static str),
     Moved,
     Large,
     Hangs,
@@ -100,6 +103,7 @@ async fn receive(State(script): State<Script>, headers: HeaderMap, body: String)
     match reply {
         Reply::Status(status) => answer(status).body(Body::from(format!("status {status}"))),
         Reply::RetryAfter(status, seconds) => answer(status).header(header::RETRY_AFTER, seconds).body(Body::empty()),
+        Reply::RetryAt(status, date) => answer(status).header(header::RETRY_AFTER, date).body(Body::empty()),
         Reply::Moved => answer(StatusCode::FOUND.as_u16()).header(header::LOCATION, "/elsewhere").body(Body::empty()),
         Reply::Large => answer(200).body(Body::from("x".repeat(10 * 1024 * 1024))),
         Reply::Hangs => {
@@ -201,7 +205,9 @@ on_every_store! {
         let clock = clock();
         let app = setup.clock(&clock).accounts(|accounts| accounts.access_lifetime = Duration::from_hours(48)).start().await;
         let shop = app.organization("Shop").await;
-        let replies = [Reply::Status(500), Reply::RetryAfter(429, 600), Reply::Moved, Reply::Breaks, Reply::Large];
+        // Eleven minutes and ten seconds after the clock's beginning.
+        let date = "Thu, 28 May 2026 20:37:50 GMT";
+        let replies = [Reply::Status(500), Reply::RetryAt(429, date), Reply::Moved, Reply::Breaks, Reply::Large];
         let mut receiver = Receiver::start(&replies).await;
         let (made, secret) = webhook(&shop.admin, &receiver.url, &["customer.created"]).await;
         customer(&shop, "Ada").await;
@@ -220,7 +226,11 @@ on_every_store! {
             let again = receiver.next().await;
             assert_eq!((again.header("webhook-id"), &again.body), (first.header("webhook-id"), &first.body));
             assert!(again.header("webhook-timestamp") > first.header("webhook-timestamp") && again.is_signed(&secret));
-            wait(attempts).await;
+            let delivery = wait(attempts).await;
+            if attempts == 2 {
+                let due = delivery["due_at"].as_str().and_then(|text| text.parse::<Timestamp>().ok()).expect("an instant");
+                assert!(due >= "2026-05-28T20:37:50Z".parse().expect("an instant"), "{due}");
+            }
         }
         let delivery = wait(5).await;
         assert_eq!((&delivery["state"], &delivery["due_at"], &delivery["error"]), (&json!("delivered"), &Value::Null, &Value::Null));
@@ -274,6 +284,107 @@ on_every_store! {
         delivery_in(&app, &shop.admin, &made, |delivery| delivery["event_id"] == missed["event_id"] && delivery["state"] == "delivered").await;
         let again = shop.admin.post(format!("{}/replay", path(&made)), json!({"since": since, "state": "all", "until": since})).await;
         assert_eq!(again.ok()["replayed"], 0);
+    }
+
+    /// A receiver that asks for time in seconds gets it, as one does that names a date.
+    async fn patience(setup: Setup) {
+        let clock = clock();
+        let app = setup.clock(&clock).start().await;
+        let shop = app.organization("Shop").await;
+        let mut receiver = Receiver::start(&[Reply::RetryAfter(503, 120)]).await;
+        let (made, _) = webhook(&shop.admin, &receiver.url, &["customer.created"]).await;
+        customer(&shop, "Ada").await;
+        receiver.next().await;
+        delivery_in(&app, &shop.admin, &made, |delivery| delivery["log"][0]["status"] == 503).await;
+        clock.advance(Duration::from_secs(100));
+        settle(&app).await;
+        assert!(receiver.is_quiet());
+        clock.advance(Duration::from_secs(30));
+        delivery_in(&app, &shop.admin, &made, |delivery| delivery["state"] == "delivered").await;
+        receiver.next().await;
+    }
+
+    /// A receiver that is away holds nobody up, and gets what it missed once it is back.
+    async fn away(setup: Setup) {
+        let clock = clock();
+        let app = setup.clock(&clock).start().await;
+        let shop = app.organization("Shop").await;
+        let (mut dead, mut well) = (Receiver::start(&[Reply::Status(500); 10]).await, Receiver::start(&[]).await);
+        let (made, _) = webhook(&shop.admin, &dead.url, &["customer.created"]).await;
+        webhook(&shop.admin, &well.url, &["customer.created"]).await;
+        for number in 0..15 {
+            customer(&shop, &format!("Customer {number}")).await;
+        }
+        for _ in 0..15 {
+            well.next().await;
+        }
+        for _ in 0..10 {
+            dead.next().await;
+        }
+        settle(&app).await;
+        assert!(dead.is_quiet(), "it rests after ten failures");
+        let arrived = async || {
+            settle(&app).await;
+            shop.admin.get(format!("{}/deliveries?state=delivered&count=true", path(&made))).await.ok()["page"]["total"] == 15
+        };
+        let look = async {
+            while !arrived().await {
+                clock.advance(Duration::from_secs(31));
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), look).await.expect("everything comes");
+    }
+
+    /// What is left of a removed webhook goes too, in the background.
+    async fn removed(app: App) {
+        let shop = app.organization("Shop").await;
+        let mut receiver = Receiver::start(&[]).await;
+        let (made, _) = webhook(&shop.admin, &receiver.url, &["customer.created"]).await;
+        customer(&shop, "Ada").await;
+        receiver.next().await;
+        shop.admin.delete(path(&made)).await.no_content();
+        shop.admin.get(format!("{}/deliveries", path(&made))).await.refused(404, "NOT_FOUND");
+        let look = async {
+            while app.crm.repo::<WebhookDelivery>().count(Scope::Installation, &Filter::ALL).await.expect("counted") > 0 {
+                settle(&app).await;
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), look).await.expect("removed in time");
+        customer(&shop, "Ben").await;
+        settle(&app).await;
+        assert!(receiver.is_quiet());
+    }
+
+    /// More events are sent again than are made due together.
+    async fn many_again(app: App) {
+        let shop = app.organization("Shop").await;
+        let mut receiver = Receiver::start(&[]).await;
+        let (made, _) = webhook(&shop.admin, &receiver.url, &["team.created"]).await;
+        shop.admin.patch(path(&made), json!({"enabled": false})).await.ok();
+        let since = app.crm.now();
+        shop.admin.post("/teams", json!({"name": "Sales"})).await.created();
+        let first = delivery_in(&app, &shop.admin, &made, |delivery| delivery["state"] == "failed").await;
+        // As if there had been many.
+        let all = Query::new(Filter::ALL, 1);
+        let kept = app.crm.repo::<WebhookDelivery>().find(Scope::Installation, &all).await.expect("read").records;
+        let rows = (0..520).map(|_| {
+            let mut delivery = kept[0].clone();
+            (delivery.id, delivery.event_id) = (app.crm.new_id(), app.crm.new_id::<WebhookDeliveryId>().into());
+            delivery.to_row()
+        });
+        let insert = Change::Insert { collection: WebhookDelivery::COLLECTION, rows: rows.collect() };
+        app.crm.store().commit(Scope::Installation, vec![insert]).await.expect("written");
+        shop.admin.patch(path(&made), json!({"enabled": true})).await.ok();
+        let replayed = shop.admin.post(format!("{}/replay", path(&made)), json!({"since": since})).await.ok();
+        assert_eq!((&replayed["replayed"], &first["attempts"]), (&json!(521), &json!(0)));
+        let mut ids = std::collections::HashSet::new();
+        for _ in 0..521 {
+            ids.insert(receiver.next().await.header("webhook-id").to_owned());
+        }
+        assert_eq!(ids.len(), 521);
+        settle(&app).await;
+        assert!(receiver.is_quiet(), "each once");
     }
 
     /// Five days of nothing but failures disable a webhook.

@@ -114,8 +114,11 @@ async fn handle(crm: &Crm, event: &Event) -> Result<()> {
     for sink in crm.event_sinks() {
         sink.publish(one).await?;
     }
-    let (_, Some(plan)) = webhook::planned(crm, one).await? else { return Ok(()) };
-    match crm.store().commit(Scope::Installation, vec![plan]).await {
+    let (_, plan) = webhook::planned(crm, one).await?;
+    if plan.is_empty() {
+        return Ok(());
+    }
+    match crm.store().commit(Scope::Installation, plan).await {
         // Planned before, by whoever could not say so.
         Ok(_) | Err(StoreError::Duplicate { .. }) => {}
         Err(error) => return Err(error.into()),

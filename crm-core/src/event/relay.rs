@@ -223,7 +223,7 @@ async fn hand_on_together(crm: &Crm, events: &mut &[Event]) -> Result<(), Failur
     let messages = events.iter().map(envelope::to_message).collect::<Result<Vec<_>>>().map_err(Failure::of)?;
     // The messages were checked: what is wrong now is wrong with the queue.
     queue.publish(&EVENTS, &messages, Duration::ZERO).await.map_err(|error| Failure::OfAll(error.into()))?;
-    mark(crm, events, None).await.map_err(Failure::OfAll)?;
+    mark(crm, events, Vec::new()).await.map_err(Failure::OfAll)?;
     *events = &[];
     Ok(())
 }
@@ -233,12 +233,12 @@ async fn plan_and_mark(crm: &Crm, events: &mut &[Event]) -> Result<(), Failure> 
     while !events.is_empty() {
         let (count, plan) = webhook::planned(crm, events).await.map_err(Failure::of)?;
         let (handed_on, rest) = events.split_at(count);
-        let has_plan = plan.is_some();
+        let has_plan = !plan.is_empty();
         match mark(crm, handed_on, plan).await {
             Ok(()) => {}
             // Somebody was faster, or planned it as a consumer when there was a queue.
             Err(Error::Duplicate { .. }) if handed_on.len() == 1 => {
-                mark(crm, handed_on, None).await.map_err(Failure::OfAll)?;
+                mark(crm, handed_on, Vec::new()).await.map_err(Failure::OfAll)?;
             }
             Err(error @ (Error::Duplicate { .. } | Error::TooLarge(_))) => return Err(Failure::OfOne(error)),
             Err(error) => return Err(Failure::OfAll(error)),
@@ -251,7 +251,7 @@ async fn plan_and_mark(crm: &Crm, events: &mut &[Event]) -> Result<(), Failure> 
     Ok(())
 }
 
-async fn mark(crm: &Crm, events: &[Event], plan: Option<Change>) -> Result<()> {
+async fn mark(crm: &Crm, events: &[Event], plan: Vec<Change>) -> Result<()> {
     let now = crm.now();
     let mark = Change::UpdateWhere {
         collection: Event::COLLECTION,

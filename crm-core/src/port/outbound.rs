@@ -3,6 +3,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use crate::time::Timestamp;
+
 /// Sends requests to addresses that an organization names, such as those of its webhooks.
 ///
 /// Whoever implements it guards what lies inside: no such request reaches a private network, follows a redirect, or
@@ -39,10 +41,34 @@ pub struct OutboundRequest {
 pub struct OutboundAnswer {
     /// The status; a redirect is one like another.
     pub status: u16,
-    /// What `Retry-After` says in seconds.
-    pub retry_after: Option<Duration>,
+    /// What `Retry-After` says.
+    pub retry_after: Option<RetryAfter>,
     /// The beginning of the body, at most 1 KB.
     pub body: Vec<u8>,
+}
+
+/// When somebody who receives wants to be asked again.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum RetryAfter {
+    /// In so long.
+    In(Duration),
+    /// At that instant.
+    At(Timestamp),
+}
+
+/// A longer wait than this is not believed.
+const LONGEST_WAIT: Duration = Duration::from_hours(24);
+
+impl RetryAfter {
+    /// How long that is from `now`: at most a day.
+    #[must_use]
+    pub fn from(self, now: Timestamp) -> Duration {
+        let wait = match self {
+            Self::In(wait) => wait,
+            Self::At(instant) => instant.since(now),
+        };
+        wait.min(LONGEST_WAIT)
+    }
 }
 
 /// Why there is no answer.

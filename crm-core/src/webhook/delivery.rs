@@ -22,7 +22,7 @@ crate::record_ids! {
     collection = "webhook_deliveries",
     installation,
     unique(webhook_id, event_id),
-    index(due_at),
+    index(webhook_id, due_at),
     index(webhook_id, -created_at)
 )]
 pub struct WebhookDelivery {
@@ -131,7 +131,7 @@ crate::text_field_type!(DeliveryState);
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DeliveryAttempt {
-    /// Which it was, from 1. One that is missing was cut off by the end of its process.
+    /// Which it was, from 1.
     pub number: i64,
     /// When it began.
     pub at: Timestamp,

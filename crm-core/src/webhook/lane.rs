@@ -1,146 +1,244 @@
-//! How many attempts each webhook and each organization has in hand in this process, and which webhooks are left alone for
-//! a while.
+use std::time::Duration;
 
-use std::{collections::HashMap, time::Duration};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
-use super::WebhookId;
-use crate::{id::OrganizationId, time::Timestamp};
+use super::{DeliveryState, ReplayRequest, Webhook, WebhookId, input::ReplayedState};
+use crate::{
+    record::{Column, ID, Meta, Record, UPDATED_AT},
+    store::{Change, Filter, head},
+    time::Timestamp,
+};
 
-/// Attempts of one webhook at once.
-const WIDTH: usize = 4;
-/// Attempts of one organization at once: a third of what a process makes, so that slow receivers of one hold up nobody
-/// else's.
-const SHARE: usize = 16;
-/// So many failures one after the other close a lane.
-const FAILURES: u32 = 10;
+/// So many failures one after the other make a lane rest.
+const FAILURES: i64 = 10;
 /// For so long at first.
 const FIRST_REST: Duration = Duration::from_secs(30);
 /// The longest rest.
 const LONGEST_REST: Duration = Duration::from_secs(300);
 
-/// The lanes of this process.
-#[derive(Debug, Default)]
-pub(super) struct Lanes {
-    lanes: HashMap<WebhookId, Lane>,
-    shares: HashMap<OrganizationId, usize>,
+/// What waits for one webhook, as those see it who plan and deliver. One process at a time takes deliveries from it, a few
+/// at each turn: however many wait for one webhook, the others do not wait behind them.
+///
+/// Whatever makes a delivery due changes the lane in the same commit, so that whoever has found nothing to do before
+/// notices it.
+#[derive(Clone, Debug, Record)]
+#[record(collection = "webhook_lanes", installation, index(due_at), index(organization_id))]
+pub struct WebhookLane {
+    /// The webhook's id.
+    pub id: WebhookId,
+    /// What the webhook listens to.
+    pub events: Vec<String>,
+    /// Whether events are posted to it.
+    pub enabled: bool,
+    /// When the webhook was removed: only its deliveries are left, to be removed as well.
+    pub removed_at: Option<Timestamp>,
+    /// When there may be something to do; absent where nothing waits.
+    pub due_at: Option<Timestamp>,
+    /// Nobody looks at it before: it is in somebody's hands, or rests.
+    pub held_until: Timestamp,
+    /// Who is at it.
+    pub holder: Option<Uuid>,
+    /// How many attempts have failed since the last success.
+    pub failures: i64,
+    /// What is being sent again.
+    pub replay: Option<Replay>,
+    /// How many steps of that were done. Two never do the same.
+    pub replay_step: i64,
+    /// Its organization, version and times.
+    pub meta: Meta,
 }
 
-#[derive(Debug)]
-struct Lane {
-    organization: OrganizationId,
-    in_hand: usize,
-    failures: u32,
-    closed_until: Option<Timestamp>,
-}
+const VERSION: Column<i64> = Column::new("version", head::VERSION);
 
-impl Lane {
-    fn takes(&self, now: Timestamp) -> bool {
-        // After a rest one attempt shows whether the receiver is back.
-        let width = if self.failures >= FAILURES { 1 } else { WIDTH };
-        self.in_hand < width && self.closed_until.is_none_or(|end| end <= now)
-    }
-}
-
-impl Lanes {
-    /// Takes a place; answers whether there was one.
-    pub(super) fn enter(&mut self, organization: OrganizationId, webhook: WebhookId, now: Timestamp) -> bool {
-        let share = self.shares.entry(organization).or_default();
-        let new = || Lane { organization, in_hand: 0, failures: 0, closed_until: None };
-        let lane = self.lanes.entry(webhook).or_insert_with(new);
-        let takes = *share < SHARE && lane.takes(now);
-        lane.in_hand += usize::from(takes);
-        *share += usize::from(takes);
-        takes
-    }
-
-    /// Gives the place back: `failed`, or not; and everything waits where the receiver asks for it.
-    pub(super) fn leave(&mut self, webhook: WebhookId, failed: bool, wait: Option<Duration>, now: Timestamp) {
-        let Some(lane) = self.lanes.get_mut(&webhook) else { return };
-        lane.in_hand = lane.in_hand.saturating_sub(1);
-        if let Some(share) = self.shares.get_mut(&lane.organization) {
-            *share = share.saturating_sub(1);
+impl WebhookLane {
+    /// Of a new webhook.
+    pub(super) fn of(webhook: &Webhook) -> Self {
+        let now = webhook.meta.created_at;
+        Self {
+            id: webhook.id,
+            events: webhook.events.clone(),
+            enabled: webhook.enabled,
+            removed_at: None,
+            due_at: None,
+            held_until: now,
+            holder: None,
+            failures: 0,
+            replay: None,
+            replay_step: 0,
+            meta: Meta::new(webhook.meta.organization_id, now),
         }
-        lane.failures = if failed { lane.failures.saturating_add(1) } else { 0 };
-        let rest = (lane.failures >= FAILURES).then(|| {
-            let doublings = (lane.failures - FAILURES).min(8);
-            FIRST_REST.saturating_mul(2_u32.saturating_pow(doublings)).min(LONGEST_REST)
+    }
+
+    /// Follows a change of the webhook. One that is enabled again, or has moved, is tried at once.
+    pub(super) fn follow(before: &Webhook, after: &Webhook, now: Timestamp) -> Option<Change> {
+        let is_new = after.enabled && (!before.enabled || before.url != after.url);
+        if !is_new && (&before.events, before.enabled) == (&after.events, after.enabled) {
+            return None;
+        }
+        let mut assignments =
+            vec![Self::events.set(after.events.clone()), Self::enabled.set(after.enabled), UPDATED_AT.set(now)];
+        if is_new {
+            assignments.extend([
+                Self::failures.set(0_i64),
+                Self::due_at.set(now),
+                Self::held_until.set(now),
+                Self::holder.set(None),
+            ]);
+        }
+        Some(Change::UpdateWhere { collection: Self::COLLECTION, filter: ID.equals(after.id), assignments })
+    }
+
+    /// Tells that there is something to do on these.
+    pub(super) fn wake(webhooks: impl IntoIterator<Item = WebhookId>, now: Timestamp) -> Change {
+        let filter = ID.one_of(webhooks.into_iter().map(Uuid::from));
+        Change::UpdateWhere { collection: Self::COLLECTION, filter, assignments: vec![Self::due_at.set(now)] }
+    }
+
+    /// Has what is left of a removed webhook removed.
+    pub(super) fn bury(webhook: WebhookId, now: Timestamp) -> Change {
+        let assignments = vec![
+            Self::removed_at.set(now),
+            Self::enabled.set(false),
+            Self::events.set(Vec::new()),
+            Self::replay.set(None),
+            Self::due_at.set(now),
+            Self::held_until.set(now),
+            UPDATED_AT.set(now),
+        ];
+        Change::UpdateWhere { collection: Self::COLLECTION, filter: ID.equals(webhook), assignments }
+    }
+
+    /// Forgets it after a turn that found nothing left, unless somebody has said meanwhile that there is something.
+    pub(super) fn forget(&self) -> Change {
+        Change::DeleteWhere { collection: Self::COLLECTION, filter: self.ours().and(VERSION.equals(self.meta.version)) }
+    }
+
+    fn ours(&self) -> Filter {
+        ID.equals(self.id).and(Self::holder.equals(self.holder.unwrap_or(Uuid::nil())))
+    }
+
+    /// Gives it back after a turn: there is something to do again at `due_at`, or at once where somebody has said so
+    /// meanwhile.
+    pub(super) fn give_back(&self, turn: &Turn, due_at: Option<Timestamp>, now: Timestamp) -> [Change; 2] {
+        let update = |filter, assignments| Change::UpdateWhere { collection: Self::COLLECTION, filter, assignments };
+        let rest = turn.rest().map_or(now, |rest| now.plus(rest));
+        [
+            update(self.ours().and(VERSION.equals(self.meta.version)), vec![Self::due_at.set(due_at)]),
+            update(
+                self.ours(),
+                vec![
+                    Self::held_until.set(rest),
+                    Self::holder.set(None),
+                    Self::failures.set(turn.failures),
+                    UPDATED_AT.set(now),
+                ],
+            ),
+        ]
+    }
+}
+
+/// How the attempts of a turn went.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Turn {
+    failures: i64,
+    wait: Option<Duration>,
+}
+
+impl Turn {
+    /// After so many failures.
+    pub(super) const fn after(failures: i64) -> Self {
+        Self { failures, wait: None }
+    }
+
+    /// Whether the receiver seems to be there.
+    pub(super) const fn goes_on(&self) -> bool {
+        self.failures < FAILURES && self.wait.is_none()
+    }
+
+    /// How many deliveries of at most so many are taken up next. After a rest one shows whether the receiver is back.
+    pub(super) fn width(&self, most: usize) -> usize {
+        usize::try_from(FAILURES.saturating_sub(self.failures)).unwrap_or_default().clamp(1, most)
+    }
+
+    /// One attempt has ended: `failed`, or not; and everything waits where the receiver asks for it.
+    pub(super) fn note(&mut self, failed: bool, wait: Option<Duration>) {
+        self.failures = if failed { self.failures.saturating_add(1) } else { 0 };
+        self.wait = self.wait.max(wait);
+    }
+
+    /// How long the webhook is left alone.
+    fn rest(&self) -> Option<Duration> {
+        let own = (self.failures >= FAILURES).then(|| {
+            let doublings = u32::try_from((self.failures - FAILURES).clamp(0, 8)).unwrap_or(8);
+            FIRST_REST.saturating_mul(2_u32.saturating_pow(doublings))
         });
-        if let Some(rest) = rest.max(wait.map(|wait| wait.min(LONGEST_REST))) {
-            // An answer that was on its way does not shorten what another has asked for.
-            lane.closed_until = lane.closed_until.max(Some(now.plus(rest)));
-        } else if !failed {
-            lane.closed_until = None;
-        }
-        let idle = |lane: &Lane| lane.in_hand == 0 && lane.failures == 0 && lane.closed_until.is_none();
-        self.lanes.retain(|_, lane| !idle(lane));
-        self.shares.retain(|_, share| *share > 0);
+        own.max(self.wait).map(|rest| rest.min(LONGEST_REST))
+    }
+}
+
+/// The deliveries of a span of time that are being sent again, oldest first.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Replay {
+    /// Those of events from then on.
+    pub since: Timestamp,
+    /// Up to then.
+    pub until: Timestamp,
+    /// Also those that had arrived.
+    pub all: bool,
+    /// The last one that was looked at.
+    pub after: Option<(Timestamp, Uuid)>,
+}
+
+impl Replay {
+    pub(super) fn of(request: &ReplayRequest, now: Timestamp) -> Self {
+        let all = matches!(request.state, Some(ReplayedState::All));
+        Self { since: request.since, until: request.until.unwrap_or(now), all, after: None }
     }
 
-    /// The webhooks that take nothing for now.
-    pub(super) fn full(&self, now: Timestamp) -> Vec<WebhookId> {
-        self.lanes.iter().filter(|(_, lane)| !lane.takes(now)).map(|(webhook, _)| *webhook).collect()
+    pub(super) fn states(&self) -> Vec<DeliveryState> {
+        if self.all { vec![DeliveryState::Failed, DeliveryState::Delivered] } else { vec![DeliveryState::Failed] }
     }
+}
 
-    /// The organizations that have as much in hand as they may.
-    pub(super) fn sated(&self) -> Vec<OrganizationId> {
-        self.shares.iter().filter(|(_, share)| **share >= SHARE).map(|(organization, _)| *organization).collect()
-    }
+crate::json_field_type!(Replay);
+
+/// What to look at first: what has been due the longest, and is in nobody's hands.
+pub(super) fn ready(now: Timestamp) -> Filter {
+    WebhookLane::due_at.at_most(now).and(WebhookLane::held_until.at_most(now))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const SHOP: OrganizationId = OrganizationId(uuid::Uuid::from_u128(7));
-
     #[test]
-    fn a_lane_is_four_wide_and_closes_after_ten_failures() {
-        let (mut lanes, one, other) =
-            (Lanes::default(), WebhookId(uuid::Uuid::from_u128(1)), WebhookId(uuid::Uuid::from_u128(2)));
-        let now = Timestamp::from_milliseconds(1_780_000_000_000).expect("an instant");
-        assert_eq!((0..6).filter(|_| lanes.enter(SHOP, one, now)).count(), 4);
-        assert!(lanes.enter(SHOP, other, now), "another is not concerned");
-        assert_eq!(lanes.full(now), [one]);
-        for _ in 0..4 {
-            lanes.leave(one, false, None, now);
+    fn a_webhook_rests_after_ten_failures() {
+        let mut turn = Turn::after(0);
+        assert_eq!(turn.width(8), 8);
+        for _ in 0..FAILURES - 1 {
+            turn.note(true, None);
         }
-        for failure in 0..10 {
-            assert!(lanes.enter(SHOP, one, now), "after {failure} failures");
-            lanes.leave(one, true, None, now);
+        assert!(turn.goes_on() && turn.rest().is_none());
+        assert_eq!(turn.width(8), 1);
+        for rest in [30, 60, 120, 240, 300, 300] {
+            turn.note(true, None);
+            assert!(!turn.goes_on());
+            assert_eq!(turn.rest(), Some(Duration::from_secs(rest)));
         }
-        assert!(!lanes.enter(SHOP, one, now));
-        let later = now.plus(FIRST_REST);
-        assert!(lanes.enter(SHOP, one, later) && !lanes.enter(SHOP, one, later), "one attempt shows");
-        lanes.leave(one, true, None, later);
-        assert!(!lanes.enter(SHOP, one, later.plus(FIRST_REST)), "twice as long");
-        assert!(lanes.enter(SHOP, one, later.plus(2 * FIRST_REST)));
-        lanes.leave(one, false, None, later.plus(2 * FIRST_REST));
-        assert_eq!((0..6).filter(|_| lanes.enter(SHOP, one, later)).count(), 4, "open again");
+        assert_eq!(Turn::after(i64::MAX).rest(), Some(LONGEST_REST));
+        turn.note(false, None);
+        assert!(turn.goes_on() && turn.rest().is_none(), "a success ends it");
     }
 
     #[test]
     fn a_receiver_may_ask_for_time() {
-        let (mut lanes, webhook) = (Lanes::default(), WebhookId(uuid::Uuid::from_u128(1)));
-        let now = Timestamp::from_milliseconds(1_780_000_000_000).expect("an instant");
-        assert!(lanes.enter(SHOP, webhook, now));
-        assert!(lanes.enter(SHOP, webhook, now));
-        lanes.leave(webhook, true, Some(Duration::from_secs(7)), now);
-        lanes.leave(webhook, true, Some(Duration::from_secs(5)), now);
-        assert!(!lanes.enter(SHOP, webhook, now.plus(Duration::from_secs(6))));
-        assert!(lanes.enter(SHOP, webhook, now.plus(Duration::from_secs(7))));
-    }
-
-    #[test]
-    fn one_organization_takes_a_share_at_most() {
-        let mut lanes = Lanes::default();
-        let now = Timestamp::from_milliseconds(1_780_000_000_000).expect("an instant");
-        let webhooks = (0..10).map(|number| WebhookId(uuid::Uuid::from_u128(number)));
-        let taken = webhooks.flat_map(|webhook| [webhook; WIDTH]).filter(|webhook| lanes.enter(SHOP, *webhook, now));
-        assert_eq!(taken.count(), SHARE);
-        assert_eq!(lanes.sated(), [SHOP]);
-        let (other, theirs) = (OrganizationId(uuid::Uuid::from_u128(8)), WebhookId(uuid::Uuid::from_u128(99)));
-        assert!(lanes.enter(other, theirs, now));
-        lanes.leave(WebhookId(uuid::Uuid::from_u128(0)), false, None, now);
-        assert!(lanes.sated().is_empty() && lanes.enter(SHOP, WebhookId(uuid::Uuid::from_u128(9)), now));
+        let mut turn = Turn::after(0);
+        turn.note(true, Some(Duration::from_secs(7)));
+        turn.note(true, Some(Duration::from_secs(5)));
+        assert!(!turn.goes_on());
+        assert_eq!(turn.rest(), Some(Duration::from_secs(7)));
+        turn.note(true, Some(Duration::from_secs(3600)));
+        assert_eq!(turn.rest(), Some(LONGEST_REST));
     }
 }

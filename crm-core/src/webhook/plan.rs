@@ -1,21 +1,21 @@
 use std::{
-    collections::{HashMap, hash_map::Entry},
+    collections::{BTreeSet, HashMap},
     time::Duration,
 };
 
+use futures::StreamExt as _;
 use uuid::Uuid;
 
 use super::{
-    DeliveryAttempts, DeliveryState, EventFilter, Webhook, WebhookDelivery, WebhookDeliveryId, WebhookId,
-    service::MOST_WEBHOOKS,
+    DeliveryAttempts, DeliveryState, EventFilter, WebhookDelivery, WebhookDeliveryId, WebhookId, lane::WebhookLane,
 };
 use crate::{
     crm::Crm,
     error::{Error, Result},
     event::{self, Event},
     id::{OrganizationId, first_uuid_of},
-    record::{ID, Meta, Record as _},
-    store::{Change, Filter, Query, Scope},
+    record::{ID, Meta, ORGANIZATION_ID, Record as _},
+    store::{Change, Filter, Query, Row, Scope},
     time::Timestamp,
 };
 
@@ -23,18 +23,20 @@ use crate::{
 const RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
 /// So many deliveries are enough for one commit.
 const MOST_PLANNED: usize = 500;
+/// So many deliveries are removed in one commit.
+const MOST_REMOVED: usize = 500;
 /// What stands on a delivery to a webhook that is disabled.
 pub(super) const DISABLED: &str = "The webhook is disabled.";
 
-/// How many of the first events are planned at once, at least one, and the change that plans their deliveries. It goes
+/// How many of the first events are planned at once, at least one, and the changes that plan their deliveries. They go
 /// into the commit that marks these events as handed on: there the unique key refuses whoever plans the same a second
 /// time.
-pub(crate) async fn planned(crm: &Crm, events: &[Event]) -> Result<(usize, Option<Change>)> {
+pub(crate) async fn planned(crm: &Crm, events: &[Event]) -> Result<(usize, Vec<Change>)> {
     if crm.outbound().is_none() {
-        return Ok((events.len(), None));
+        return Ok((events.len(), Vec::new()));
     }
-    let mut webhooks: HashMap<OrganizationId, Vec<Webhook>> = HashMap::new();
-    let mut rows = Vec::new();
+    let lanes = lanes(crm, events).await?;
+    let (mut rows, mut woken) = (Vec::new(), BTreeSet::new());
     let mut count = 0;
     let now = crm.now();
     for event in events {
@@ -42,29 +44,21 @@ pub(crate) async fn planned(crm: &Crm, events: &[Event]) -> Result<(usize, Optio
             break;
         }
         count += 1;
-        let organization = event.meta.organization_id;
-        if organization == OrganizationId::INSTALLATION {
-            continue;
-        }
-        let listeners = match webhooks.entry(organization) {
-            Entry::Occupied(entry) => entry.into_mut(),
-            Entry::Vacant(entry) => {
-                // Those that were made side by side may be a few more than an organization may have.
-                let all = Query::new(Filter::ALL, 2 * MOST_WEBHOOKS);
-                entry.insert(crm.repo::<Webhook>().find(Scope::Organization(organization), &all).await?.records)
-            }
-        };
+        let Some(listeners) = lanes.get(&event.meta.organization_id) else { continue };
         let mut payload = None;
-        for webhook in listeners.iter() {
-            if !EventFilter::listens(&webhook.events, &event.event_type) {
+        for lane in listeners {
+            if !EventFilter::listens(&lane.events, &event.event_type) {
                 continue;
             }
             let payload = match &payload {
                 Some(payload) => payload,
                 None => payload.insert(event::to_json(event)?),
             };
-            let mut delivery = new(crm, webhook, event.id.0, &event.event_type, payload.clone(), now);
-            if !webhook.enabled {
+            let mut delivery =
+                new(crm, (event.meta.organization_id, lane.id), event.id.0, &event.event_type, payload.clone(), now);
+            if lane.enabled {
+                woken.insert(lane.id);
+            } else {
                 // Not sent, and there to be replayed once the webhook is mended.
                 delivery.state = DeliveryState::Failed;
                 delivery.due_at = None;
@@ -73,14 +67,33 @@ pub(crate) async fn planned(crm: &Crm, events: &[Event]) -> Result<(usize, Optio
             rows.push(delivery.to_row());
         }
     }
-    let plan = (!rows.is_empty()).then_some(Change::Insert { collection: WebhookDelivery::COLLECTION, rows });
+    let mut plan = Vec::with_capacity(2);
+    if !rows.is_empty() {
+        plan.push(Change::Insert { collection: WebhookDelivery::COLLECTION, rows });
+    }
+    if !woken.is_empty() {
+        plan.push(WebhookLane::wake(woken, now));
+    }
     Ok((count, plan))
+}
+
+/// Who listens in the organizations of these events.
+async fn lanes(crm: &Crm, events: &[Event]) -> Result<HashMap<OrganizationId, Vec<WebhookLane>>> {
+    let organizations: BTreeSet<OrganizationId> = events.iter().map(|event| event.meta.organization_id).collect();
+    let theirs = Query::new(ORGANIZATION_ID.one_of(organizations), 0);
+    let mut lanes: HashMap<OrganizationId, Vec<WebhookLane>> = HashMap::new();
+    let mut found = std::pin::pin!(crm.repo::<WebhookLane>().stream(Scope::Installation, theirs));
+    while let Some(lane) = found.next().await {
+        let lane = lane?;
+        lanes.entry(lane.meta.organization_id).or_default().push(lane);
+    }
+    Ok(lanes)
 }
 
 /// A delivery that is due now.
 pub(super) fn new(
     crm: &Crm,
-    webhook: &Webhook,
+    (organization, webhook): (OrganizationId, WebhookId),
     event_id: Uuid,
     event_type: &str,
     payload: String,
@@ -88,7 +101,7 @@ pub(super) fn new(
 ) -> WebhookDelivery {
     WebhookDelivery {
         id: crm.new_id_at::<WebhookDeliveryId>(now),
-        webhook_id: webhook.id,
+        webhook_id: webhook,
         event_id,
         event_type: event_type.to_owned(),
         payload,
@@ -102,7 +115,7 @@ pub(super) fn new(
         last_status: None,
         error: None,
         log: DeliveryAttempts::default(),
-        meta: Meta::new(webhook.meta.organization_id, now),
+        meta: Meta::new(organization, now),
     }
 }
 
@@ -126,8 +139,19 @@ pub(super) fn test_payload(
 
 /// Removes deliveries that were kept long enough. For the background work.
 pub(crate) async fn remove_old(crm: &Crm) -> Result<()> {
-    let old = WebhookDelivery::due_at.missing().and(ID.less_than(first_uuid_of(crm.now().minus(RETENTION))));
-    let remove = Change::DeleteWhere { collection: WebhookDelivery::COLLECTION, filter: old };
-    crm.store().commit(Scope::Installation, vec![remove]).await?;
-    Ok(())
+    let end = crm.now().minus(RETENTION);
+    // What has been due for so long belongs to no webhook any more.
+    let ended = Filter::Or(vec![WebhookDelivery::due_at.missing(), WebhookDelivery::due_at.at_most(end)]);
+    let old = Query::new(ID.less_than(first_uuid_of(end)).and(ended), MOST_REMOVED);
+    loop {
+        let found = crm.store().find(Scope::Installation, WebhookDelivery::COLLECTION, &old).await?;
+        if !found.rows.is_empty() {
+            let filter = ID.one_of(found.rows.iter().map(Row::id));
+            let remove = Change::DeleteWhere { collection: WebhookDelivery::COLLECTION, filter };
+            crm.store().commit(Scope::Installation, vec![remove]).await?;
+        }
+        if !found.has_more {
+            return Ok(());
+        }
+    }
 }

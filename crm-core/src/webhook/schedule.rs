@@ -45,13 +45,14 @@ pub(super) enum Verdict {
 }
 
 /// What an attempt means.
-pub(super) fn verdict(outcome: &Result<OutboundAnswer, OutboundFailure>) -> Verdict {
+pub(super) fn verdict(outcome: &Result<OutboundAnswer, OutboundFailure>, now: Timestamp) -> Verdict {
+    let wait = |answer: &OutboundAnswer| answer.retry_after.map(|asked| asked.from(now));
     match outcome {
         Ok(answer) => match answer.status {
             200..=299 => Verdict::Delivered,
             410 => Verdict::Gone,
-            429 | 502 | 503 | 504 => Verdict::Retry { wait: Some(answer.retry_after.unwrap_or(SHORTEST)) },
-            _ => Verdict::Retry { wait: answer.retry_after },
+            429 | 502 | 503 | 504 => Verdict::Retry { wait: Some(wait(answer).unwrap_or(SHORTEST)) },
+            _ => Verdict::Retry { wait: wait(answer) },
         },
         Err(_) => Verdict::Retry { wait: None },
     }
@@ -81,7 +82,7 @@ pub(super) fn due(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::port::SeededRandom;
+    use crate::port::{RetryAfter, SeededRandom};
 
     #[test]
     fn attempts_are_made_for_a_day() {
@@ -126,18 +127,23 @@ mod tests {
     #[test]
     fn only_a_success_is_one() {
         let answer = |status, retry_after| Ok(OutboundAnswer { status, retry_after, body: Vec::new() });
+        let now = Timestamp::from_milliseconds(1_780_000_000_000).expect("an instant");
         let seven = Some(Duration::from_secs(7));
+        let at = |seconds| Some(RetryAfter::At(now.plus(Duration::from_secs(seconds))));
         for (outcome, expected) in [
             (answer(200, None), Verdict::Delivered),
             (answer(204, None), Verdict::Delivered),
             (answer(302, None), Verdict::Retry { wait: None }),
             (answer(400, None), Verdict::Retry { wait: None }),
             (answer(410, None), Verdict::Gone),
-            (answer(429, seven), Verdict::Retry { wait: seven }),
+            (answer(429, seven.map(RetryAfter::In)), Verdict::Retry { wait: seven }),
+            (answer(500, at(7)), Verdict::Retry { wait: seven }),
+            (answer(503, at(48 * 3600)), Verdict::Retry { wait: Some(hours(24)) }),
+            (answer(503, Some(RetryAfter::At(Timestamp::MIN))), Verdict::Retry { wait: Some(Duration::ZERO) }),
             (answer(503, None), Verdict::Retry { wait: Some(SHORTEST) }),
             (Err(OutboundFailure::TimedOut), Verdict::Retry { wait: None }),
         ] {
-            assert_eq!(verdict(&outcome), expected, "{outcome:?}");
+            assert_eq!(verdict(&outcome, now), expected, "{outcome:?}");
         }
     }
 }

@@ -5,8 +5,9 @@ use serde_json::json;
 use super::{
     ChangedWebhook, CustomHeaders, DeliveryState, EventFilter, NewWebhook, ReplayRequest, SigningSecret, Webhook,
     WebhookDelivery, WebhookDeliveryId, WebhookId,
-    input::{ReplayedState, WebhookUrl},
-    plan,
+    input::WebhookUrl,
+    lane::{Replay, WebhookLane},
+    plan, replay,
 };
 use crate::{
     access::{
@@ -22,16 +23,18 @@ use crate::{
     record::{CREATED_AT, Meta, ORGANIZATION_ID, Record, UPDATED_AT},
     rule::{Catalog, CatalogField},
     secret::Secret,
-    store::{Change, Comparison, Filter, Outcome},
+    store::{Change, Filter, Scope, StoreError, WhenUnmet},
     time::Timestamp,
 };
 
 /// The most webhooks of an organization.
-pub(super) const MOST_WEBHOOKS: usize = 50;
+const MOST_WEBHOOKS: usize = 50;
 /// The type of the event that tries a webhook.
 pub(super) const TEST: &str = "webhook.test";
 /// How long events are signed with the secret before a rotation too.
 const OVERLAP: Duration = Duration::from_hours(24);
+/// So many pieces of what is sent again are made due before the answer.
+const AT_ONCE: usize = 10;
 /// A change without an expected version is decided so often, while others change the record.
 const TRIES: usize = 10;
 const MISSING: Error = Error::NotFound("webhook");
@@ -188,6 +191,7 @@ impl Webhooks<'_> {
         };
         let mut operation = Operation::at(self.crm, by, now);
         operation.insert(&record);
+        operation.insert(&WebhookLane::of(&record));
         operation.audit::<Webhook>("webhook.created", id, None, Some(json!(record)));
         operation.commit().await?;
         Ok(CreatedWebhook { record, secret: secret.text() })
@@ -242,7 +246,8 @@ impl Webhooks<'_> {
         .await
     }
 
-    /// Removes a webhook with its deliveries.
+    /// Removes a webhook: nothing more is sent to it, and its deliveries cannot be seen. They are removed in the
+    /// background, however many they are.
     ///
     /// # Errors
     /// [`Error::Forbidden`] without `webhooks:write`, [`Error::NotFound`], [`Error::VersionConflict`].
@@ -253,13 +258,13 @@ impl Webhooks<'_> {
             webhook.meta.expect(expected_version)?;
             let mut operation = Operation::new(self.crm, by);
             operation.delete(&webhook);
-            operation.change(Change::DeleteWhere {
-                collection: WebhookDelivery::COLLECTION,
-                filter: WebhookDelivery::webhook_id.equals(id),
-            });
+            operation.change(WebhookLane::bury(id, operation.now()));
             operation.audit::<Webhook>("webhook.deleted", id, Some(json!(webhook)), None);
             match operation.commit().await {
-                Ok(_) => break,
+                Ok(_) => {
+                    self.crm.delivery_hint().notify_one();
+                    break;
+                }
                 Err(Error::VersionConflict { .. }) if expected_version.is_none() && attempt < TRIES => {}
                 Err(error) => return Err(error),
             }
@@ -292,13 +297,14 @@ impl Webhooks<'_> {
     pub async fn test(&self, by: &Principal, id: WebhookId) -> Result<WebhookDelivery> {
         by.may(WEBHOOKS_WRITE)?;
         self.outbound()?;
-        let webhook = self.stored(by, id).await?;
+        self.stored(by, id).await?;
         let mut operation = Operation::new(self.crm, by);
         let now = operation.now();
         let event = new_uuid(now, self.crm.random());
         let payload = plan::test_payload(id, by.organization, event, now)?;
-        let delivery = plan::new(self.crm, &webhook, event, TEST, payload, now);
+        let delivery = plan::new(self.crm, (by.organization, id), event, TEST, payload, now);
         operation.insert(&delivery);
+        operation.change(WebhookLane::wake([id], now));
         operation.audit::<WebhookDelivery>("webhook.tested", delivery.id, None, Some(json!({"webhook_id": id})));
         operation.commit().await?;
         self.crm.delivery_hint().notify_one();
@@ -354,6 +360,7 @@ impl Webhooks<'_> {
                 ..before.clone()
             };
             operation.update(&before, &mut after);
+            operation.change(WebhookLane::wake([id], now));
             let what = json!({"webhook_id": id, "event_id": before.event_id});
             operation.audit::<WebhookDelivery>("webhook.replayed", delivery, None, Some(what));
             match operation.commit().await {
@@ -370,50 +377,52 @@ impl Webhooks<'_> {
     }
 
     /// Sends the events of a span of time to a webhook again: those that failed, or all that have ended. Answers how
-    /// many.
+    /// many. The first thousands are due when it returns, the others are made due in the background, and a process that
+    /// dies is followed by another.
     ///
     /// # Errors
     /// [`Error::Forbidden`] without `webhooks:write`, [`Error::NotFound`], [`Error::Invalid`] for a span that ends before
-    /// it begins.
+    /// it begins, [`Error::Conflict`] while the background is still busy with the request before.
     pub async fn replay_since(&self, by: &Principal, id: WebhookId, request: &ReplayRequest) -> Result<u64> {
         by.may(WEBHOOKS_WRITE)?;
         self.stored(by, id).await?;
         if request.until.is_some_and(|until| until < request.since) {
             return Err(Error::invalid("until", "OUT_OF_RANGE", "must not be before since"));
         }
-        let states = match request.state {
-            None | Some(ReplayedState::Failed) => vec![DeliveryState::Failed],
-            Some(ReplayedState::All) => vec![DeliveryState::Failed, DeliveryState::Delivered],
-        };
-        let mut filter = of_webhook(by, id)
-            .and(WebhookDelivery::state.one_of(states))
-            .and(CREATED_AT.compares(Comparison::GreaterOrEqual, request.since));
-        if let Some(until) = request.until {
-            filter = filter.and(CREATED_AT.at_most(until));
-        }
         let mut operation = Operation::new(self.crm, by);
         let now = operation.now();
-        operation.change(Change::UpdateWhere {
-            collection: WebhookDelivery::COLLECTION,
-            filter,
-            assignments: vec![
-                WebhookDelivery::state.set(DeliveryState::Pending),
-                WebhookDelivery::step.set(0_i64),
-                WebhookDelivery::begun_at.set(now),
-                WebhookDelivery::due_at.set(now),
-                WebhookDelivery::holder.set(None),
-                WebhookDelivery::error.set(None),
-                UPDATED_AT.set(now),
-            ],
+        let replay = Replay::of(request, now);
+        let count = self.crm.repo::<WebhookDelivery>().count(Scope::Installation, &replay::meant(id, &replay)).await?;
+        if count == 0 {
+            return Ok(0);
+        }
+        let idle = (WebhookLane::replay.missing(), WhenUnmet::Abort);
+        operation.change(Change::Update {
+            collection: WebhookLane::COLLECTION,
+            id: id.into(),
+            expected_version: None,
+            condition: Some(idle),
+            assignments: vec![WebhookLane::replay.set(replay), WebhookLane::due_at.set(now), UPDATED_AT.set(now)],
         });
         let what = json!({"since": request.since, "until": request.until});
         operation.audit::<Webhook>("webhook.replayed", id, None, Some(what));
-        let outcomes = operation.commit().await?;
+        match operation.try_commit().await {
+            Err(StoreError::Unmet { .. }) => {
+                return Err(Error::Conflict(
+                    "Events are being sent again already: wait until they are due.".to_owned(),
+                ));
+            }
+            outcome => outcome?,
+        };
+        for _ in 0..AT_ONCE {
+            let Some(lane) = self.crm.repo::<WebhookLane>().get(Scope::Installation, id).await? else { break };
+            let Some(replay) = &lane.replay else { break };
+            if !replay::step(self.crm, &lane, replay).await? {
+                break;
+            }
+        }
         self.crm.delivery_hint().notify_one();
-        Ok(match outcomes.first() {
-            Some(Outcome::Touched(count)) => *count,
-            _ => 0,
-        })
+        Ok(count)
     }
 
     fn outbound(&self) -> Result<&dyn Outbound> {
@@ -439,6 +448,8 @@ impl Webhooks<'_> {
         id: WebhookId,
         delivery: WebhookDeliveryId,
     ) -> Result<WebhookDelivery> {
+        // Deliveries outlast the webhook for a while.
+        self.stored(by, id).await?;
         let found = self.crm.repo::<WebhookDelivery>().get(by.scope(), delivery).await?;
         // The store gives an installation's record to whoever knows its id.
         found
@@ -463,9 +474,16 @@ impl Webhooks<'_> {
             if !operation.update(&before, &mut after) {
                 return Ok(before);
             }
+            let now = operation.now();
+            if let Some(change) = WebhookLane::follow(&before, &after, now) {
+                operation.change(change);
+            }
             operation.audit::<Webhook>(action, id, Some(json!(before)), Some(json!(after)));
             match operation.commit().await {
-                Ok(_) => return Ok(after),
+                Ok(_) => {
+                    self.crm.delivery_hint().notify_one();
+                    return Ok(after);
+                }
                 Err(Error::VersionConflict { .. }) if expected_version.is_none() => {}
                 Err(error) => return Err(error),
             }

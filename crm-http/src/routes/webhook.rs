@@ -199,7 +199,7 @@ async fn change(
 
 /// Remove a webhook
 ///
-/// With its deliveries. What waits to be sent is not sent any more.
+/// With its deliveries, which go in the background. What waits to be sent is not sent any more.
 #[utoipa::path(
     delete, path = "/webhooks/{id}", tag = "Webhooks", params(("id" = WebhookId, Path)),
     responses((status = 204, description = "Removed."), (status = 412)),
@@ -268,7 +268,8 @@ struct Replayed {
 /// Send the events of a span of time again
 ///
 /// Those that failed, also because the webhook was disabled, or with `state: all` the delivered ones too. Each has the
-/// `webhook-id` that it had. Deliveries are kept for 30 days.
+/// `webhook-id` that it had. Deliveries are kept for 30 days. Of more than 5,000 the rest is made due in the background;
+/// until that is done another such request is refused with 409.
 #[utoipa::path(
     post, path = "/webhooks/{id}/replay", tag = "Webhooks", params(("id" = WebhookId, Path)),
     request_body = ReplayRequest,
