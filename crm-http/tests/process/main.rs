@@ -1,5 +1,5 @@
 //! The binary as a process, on every engine: started on an empty database, killed in the middle of writes, stopped in the
-//! middle of requests, two at once, and with its database killed under it.
+//! middle of requests, two at once, and with its database, its broker or Redis killed under it.
 
 #![expect(clippy::expect_used, clippy::panic, reason = "a story that cannot be told fails")]
 
@@ -11,6 +11,7 @@ mod killed;
 mod outage;
 mod redis;
 mod refusals;
+mod relay;
 mod secrets;
 mod stopped;
 mod together;

@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use crm_test_servers::{Durability, Mongo, NoServer, Postgres};
+use crm_test_servers::{Durability, Mongo, Postgres};
 use reqwest::{Method, StatusCode, header::RETRY_AFTER};
 use serde_json::{Value, json};
 
-use crate::support::{Importing, Place, Server, Writers, nothing_is_lost};
+use crate::support::{Importing, Killable, Place, Server, Writers, nothing_is_lost};
 
 /// How many times the database is killed.
 const ROUNDS: usize = 2;
@@ -16,32 +16,6 @@ const WRITERS: usize = 6;
 const ACKNOWLEDGED: usize = 80;
 /// How many customers the file has that is imported meanwhile.
 const ROWS: usize = 2000;
-
-/// A database server that can be killed and started again.
-trait Killable {
-    fn kill(&mut self) -> Result<(), NoServer>;
-    fn start_again(&mut self) -> Result<(), NoServer>;
-}
-
-impl Killable for Postgres {
-    fn kill(&mut self) -> Result<(), NoServer> {
-        Self::kill(self)
-    }
-
-    fn start_again(&mut self) -> Result<(), NoServer> {
-        Self::start_again(self)
-    }
-}
-
-impl Killable for Mongo {
-    fn kill(&mut self) -> Result<(), NoServer> {
-        Self::kill(self)
-    }
-
-    fn start_again(&mut self) -> Result<(), NoServer> {
-        Self::start_again(self)
-    }
-}
 
 /// Meanwhile requests are 503 with the time to try again, soon, and the process is not ready; afterwards it is, nothing
 /// that was acknowledged is lost, nothing is doubled, and the work beside requests goes on: every entry is sealed, and

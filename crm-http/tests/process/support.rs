@@ -1,12 +1,18 @@
 //! What the stories of processes are told with.
 
+mod changes;
 mod importing;
+mod killable;
+mod listeners;
 mod place;
 mod server;
 mod writers;
 
 pub(crate) use self::{
+    changes::{Changes, Versions},
     importing::Importing,
+    killable::Killable,
+    listeners::{Observer, Webhook},
     place::{Engine, Place},
     server::{Server, command},
     writers::{Writers, everything, nothing_is_lost},
