@@ -17,7 +17,7 @@ use crate::{
     access::Principal,
     audit::sealer::{self, Heads},
     crm::Crm,
-    customer::import,
+    customer::{self, import},
     error::{Error, Result},
     event::{
         handler,
@@ -217,7 +217,7 @@ async fn clean(crm: &Crm, holder: Uuid) -> Result<()> {
 }
 
 /// Removes what has been kept long enough: old events, ended sessions and jobs, answers kept for a day, customers
-/// 30 days in the bin, imports that can no longer be taken back.
+/// 30 days in the bin, imports and bulk changes that can no longer be taken back.
 ///
 /// # Errors
 /// Those of the store.
@@ -233,6 +233,8 @@ pub async fn clean_now(crm: &Crm) -> Result<()> {
     while let Some(organization) = organizations.next().await {
         let by = Principal::system(organization?.id);
         import::remove_old(crm, &by).await?;
+        customer::remove_old_notes(crm, &by).await?;
+        job::JobPayload::remove_old(crm, &by).await?;
         let purged = crm.customers().purge_deleted(&by, due).await?;
         if purged > 0 {
             tracing::info!(purged, "removed customers who were in the bin for 30 days");

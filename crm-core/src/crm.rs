@@ -14,7 +14,8 @@ use crate::{
     },
     audit::{Audit, AuditEntry},
     customer::{
-        ContactPoint, Customer, CustomerGroup, ExportPlaces, Note,
+        BulkChange, BulkHandler, BulkNote, BulkUndoHandler, ContactPoint, CreateHandler, Customer, CustomerGroup,
+        ExportPlaces, Note,
         import::{CustomerImport, ImportHandler, ImportMapping, ImportPart, RevertHandler},
     },
     event::Event,
@@ -22,7 +23,7 @@ use crate::{
     hint::Hints,
     id::{RecordId, new_uuid},
     idempotency::ClaimRecord,
-    job::{Job, JobHandler, JobHandlers, RunningJobs},
+    job::{Job, JobHandler, JobHandlers, JobPayload, RunningJobs},
     lease::Lease,
     limit::Limits,
     list::CursorKey,
@@ -260,7 +261,12 @@ impl Crm {
             random: Arc::new(OperatingSystemRandom),
             event_sinks: Vec::new(),
             accounts: None,
-            job_handlers: JobHandlers::default().with(ImportHandler).with(RevertHandler),
+            job_handlers: JobHandlers::default()
+                .with(ImportHandler)
+                .with(RevertHandler)
+                .with(BulkHandler)
+                .with(BulkUndoHandler)
+                .with(CreateHandler),
             job_signal: Arc::new(InProcessJobSignal::default()),
             temporary_folder: std::env::temp_dir(),
             job_workers: std::thread::available_parallelism().map_or(2, |cores| cores.get().max(2)),
@@ -508,9 +514,12 @@ pub const fn collections() -> &'static [&'static Collection] {
         CustomerGroup::COLLECTION,
         Note::COLLECTION,
         Job::COLLECTION,
+        JobPayload::COLLECTION,
         CustomerImport::COLLECTION,
         ImportPart::COLLECTION,
         ImportMapping::COLLECTION,
+        BulkChange::COLLECTION,
+        BulkNote::COLLECTION,
         Webhook::COLLECTION,
         WebhookDelivery::COLLECTION,
         WebhookLane::COLLECTION,

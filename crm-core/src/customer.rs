@@ -8,6 +8,7 @@
 mod ask;
 mod audience;
 mod batch;
+mod bulk;
 mod catalog;
 mod chunk;
 mod consent;
@@ -21,6 +22,7 @@ mod holders;
 pub mod import;
 mod input;
 mod list;
+mod meaning;
 mod metadata;
 mod note;
 mod note_service;
@@ -30,11 +32,13 @@ mod schema;
 mod service;
 mod shape;
 mod tag;
+mod undo;
 mod write;
 
 #[cfg(test)]
 mod tests;
 
+pub(crate) use self::bulk::{BulkHandler, BulkUndoHandler, CreateHandler, remove_old_notes};
 pub(crate) use self::catalog::declared_catalog;
 pub(crate) use self::export::ExportPlaces;
 pub use self::{
@@ -43,6 +47,7 @@ pub use self::{
         BatchError, BatchOptions, BatchReport, BatchResult, BatchStatus, CustomerPatches, MAX_ATOMIC, MAX_BATCH,
         NewCustomers,
     },
+    bulk::{BulkChange, BulkChangeId, BulkNote, BulkNoteId},
     consent::{Consent, ConsentChange, Consents},
     contact_point::{ContactKey, ContactKind, ContactPoint, ContactPointId, UnknownContactKind},
     export::{CustomerExport, ExportBlocks, ExportFormat, MAX_WORKBOOK_ROWS, UnknownExportFormat},

@@ -25,6 +25,7 @@
 //! assert_eq!(wrong, ["question", "position", "colour"]);
 //! ```
 
+mod as_written;
 mod members;
 mod values;
 
@@ -33,8 +34,8 @@ pub(crate) use self::values::{parse_date, text};
 pub use crm_core_derive::Input;
 use serde_json::value::RawValue;
 
-pub use self::members::Members;
 pub(crate) use self::members::snake_case;
+pub use self::{as_written::AsWritten, members::Members};
 use crate::error::FieldErrors;
 
 /// A type that is read from JSON.

@@ -8,6 +8,7 @@
 
 mod context;
 mod handler;
+mod payload;
 mod record;
 mod retry;
 pub mod runner;
@@ -20,6 +21,7 @@ mod tests;
 pub use self::{
     context::{Interruption, JobContext},
     handler::{JobFailure, JobHandler, JobOutcome},
+    payload::JobPayload,
     record::{Job, JobError, JobId, JobPriority, JobProgress, JobState, UnknownPriority, UnknownState},
     service::{Jobs, NewJob},
 };

@@ -1,6 +1,8 @@
 //! What is asked of customers, and what became of it.
 
-use super::{ContactKey, Customer, CustomerInput};
+use std::sync::Arc;
+
+use super::{ContactKey, Customer, CustomerInput, bulk::Recording};
 use crate::{error::FieldErrors, field::CustomFieldId, id::CustomerId, store::Filter};
 
 /// What is asked of one customer.
@@ -112,6 +114,10 @@ pub(crate) struct ChunkOptions {
     pub(crate) quiet: bool,
     /// Only customers that (still) match are changed; others are left as they are.
     pub(crate) only: Option<Filter>,
+    /// The id that a new customer gets, where one is asked for.
+    pub(crate) new_id: Option<CustomerId>,
+    /// Notes what the chunk changes, so that it can be undone.
+    pub(crate) recording: Option<Arc<Recording>>,
 }
 
 /// What became of a customer.

@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -6,6 +6,7 @@ use serde_json::value::RawValue;
 use super::{
     Customer, CustomerInput, Customers, Deed, NewCustomer, WriteOptions, Written,
     ask::{Ask, ChunkOptions},
+    bulk::{Recording, merge},
     write::is_race,
 };
 use crate::{
@@ -13,6 +14,7 @@ use crate::{
     error::{Error, FieldError, FieldErrors, Result},
     id::{CustomerId, TeamId},
     input::{FromInput, Members, Patch},
+    job::JobId,
     store::{Filter, Position, Query},
     text::Line,
     time::Timestamp,
@@ -27,7 +29,7 @@ const MAX_ERRORS: usize = 100;
 /// What such a change writes at most, in bytes: all of it is in memory at once.
 const MAX_ATOMIC_BYTES: usize = 64 * 1024 * 1024;
 /// So many customers are written by one commit.
-const CHUNK: usize = 100;
+pub(super) const CHUNK: usize = 100;
 
 /// How a batch is written.
 #[derive(Clone, Debug, Default)]
@@ -281,6 +283,9 @@ pub struct BatchReport {
     /// Where a change by filter ran out of time: the same request with this id as `after` changes the rest.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub continue_after: Option<CustomerId>,
+    /// The job by which the change can be undone for 24 hours, where a change of customers wrote anything.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub job_id: Option<JobId>,
 }
 
 impl BatchReport {
@@ -341,7 +346,7 @@ impl Customers<'_> {
                 Err(errors) => Ask::Unreadable(errors),
             })
             .collect();
-        self.named_batch(by, asks, &options).await
+        self.named_batch(by, asks, &options, None).await
     }
 
     /// Changes customers: those named, or every one that matches. Each named one has its own answer.
@@ -356,13 +361,24 @@ impl Customers<'_> {
         options: BatchOptions,
     ) -> Result<BatchReport> {
         by.may(permissions::CUSTOMERS_WRITE)?;
+        let recording = Arc::new(Recording::begin(self.crm, by)?);
+        let report = self.patch_recorded(by, patches, &options, &recording).await?;
+        let job_id = recording.end(by, &report).await;
+        Ok(BatchReport { job_id, ..report })
+    }
+
+    async fn patch_recorded(
+        &self,
+        by: &Principal,
+        patches: CustomerPatches,
+        options: &BatchOptions,
+        recording: &Arc<Recording>,
+    ) -> Result<BatchReport> {
+        let recording = Some(Arc::clone(recording));
         match patches {
             CustomerPatches::Items(items) => {
-                let asks = items
-                    .into_iter()
-                    .map(|item| item.map_or_else(Ask::Unreadable, |(id, change)| Ask::Merge(id, change)))
-                    .collect();
-                self.named_batch(by, asks, &options).await
+                let asks = items.into_iter().map(merge).collect();
+                self.named_batch(by, asks, options, recording).await
             }
             CustomerPatches::Matching { filter, change, given, after } => {
                 let filter = self.rule_filter(by, &filter, "filter").await?;
@@ -373,6 +389,7 @@ impl Customers<'_> {
                     },
                     atomic: options.atomic,
                     entry: Some(("customer.batch_updated", given)),
+                    recording,
                     ..ChunkOptions::default()
                 };
                 let until = options.time_limit.map(|limit| self.crm.now().plus(limit));
@@ -381,10 +398,17 @@ impl Customers<'_> {
         }
     }
 
-    async fn named_batch(&self, by: &Principal, asks: Vec<Ask>, options: &BatchOptions) -> Result<BatchReport> {
+    async fn named_batch(
+        &self,
+        by: &Principal,
+        asks: Vec<Ask>,
+        options: &BatchOptions,
+        recording: Option<Arc<Recording>>,
+    ) -> Result<BatchReport> {
         let chunk = ChunkOptions {
             write: WriteOptions { allow_duplicate_phone: options.allow_duplicate_phone, expected_version: None },
             atomic: options.atomic,
+            recording,
             ..ChunkOptions::default()
         };
         let answers = self.write_chunks(by, &asks, &chunk).await?;

@@ -80,7 +80,7 @@ impl Chunk<'_> {
             _ => None,
         };
         if let Some(input) = is_new {
-            let id = customers.crm.new_id_at::<CustomerId>(now);
+            let id = self.options.new_id.unwrap_or_else(|| customers.crm.new_id_at::<CustomerId>(now));
             // Stands in until the decision takes the name or says that it is missing.
             let unnamed = Line::parse("?")?;
             let blank = Customer::blank(id, unnamed, Meta::new(self.by.organization, now));

@@ -12,7 +12,6 @@ mod error_file;
 mod field;
 mod lookup;
 mod mapping;
-mod meaning;
 mod options;
 mod outcome;
 mod plan;
@@ -24,7 +23,6 @@ mod run;
 mod seen;
 mod service;
 mod settings;
-mod undo;
 mod upload;
 
 #[cfg(test)]

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::{
-    ContactKey, ContactPoint, Customer, CustomerGroup, CustomerInput, NewCustomer, Note, OwnProfileInput,
+    BulkNote, ContactKey, ContactPoint, Customer, CustomerGroup, CustomerInput, NewCustomer, Note, OwnProfileInput,
     ask::{Ask, WriteOptions, Written},
     decide::{References, differences},
     write::is_race,
@@ -320,6 +320,7 @@ fn named_list(settings: &Json, name: &str) -> Option<Arc<[String]>> {
 fn remove(operation: &mut Operation<'_>, customer: &Customer) {
     let of = |filter: Filter, collection| Change::DeleteWhere { collection, filter };
     operation.change(of(ContactPoint::customer_id.equals(customer.id), ContactPoint::COLLECTION));
+    operation.change(of(BulkNote::customer_id.equals(customer.id), BulkNote::COLLECTION));
     operation.change(of(Note::customer_id.equals(customer.id), Note::COLLECTION));
     operation.change(of(UniqueValue::record_id.equals(customer.id.0), UniqueValue::COLLECTION));
     operation.delete(customer);

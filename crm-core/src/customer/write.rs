@@ -80,7 +80,12 @@ impl Customers<'_> {
         if !(options.atomic && refused) {
             let mut operation = Operation::new(self.crm, by);
             self.put_down(by, &mut operation, &mut drafts, &holders, &context, options);
+            let recording = options.recording.as_deref();
+            let noted = recording.map_or(Ok(false), |recording| recording.note(&mut operation, &drafts))?;
             operation.commit().await?;
+            if let Some(recording) = recording.filter(|_| noted) {
+                recording.noted();
+            }
         }
         Ok(answers
             .into_iter()

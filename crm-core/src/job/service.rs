@@ -181,9 +181,25 @@ impl Jobs<'_> {
         operation: &mut Operation<'_>,
         new: NewJob<'_, T>,
     ) -> Result<Job> {
+        let job = self.prepare(by, operation, new)?;
+        operation.insert(&job);
+        operation.tell_runners();
+        Ok(job)
+    }
+
+    /// A job that is not in the store yet.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] where the input cannot be written as JSON.
+    pub(crate) fn prepare<T: Serialize>(
+        self,
+        by: &Principal,
+        operation: &Operation<'_>,
+        new: NewJob<'_, T>,
+    ) -> Result<Job> {
         let now = operation.now();
         let (record_type, record_id) = new.about.unzip();
-        let job = Job {
+        Ok(Job {
             id: self.crm.new_id_at(now),
             kind: new.kind.to_owned(),
             state: JobState::Queued,
@@ -207,10 +223,7 @@ impl Jobs<'_> {
             started_at: None,
             finished_at: None,
             meta: Meta::new(by.organization, now),
-        };
-        operation.insert(&job);
-        operation.tell_runners();
-        Ok(job)
+        })
     }
 
     /// Removes jobs that ended before `older_than`. For the background work.

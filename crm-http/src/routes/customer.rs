@@ -11,6 +11,8 @@ use crm_core::{
     },
     error::FieldErrors,
     id::CustomerId,
+    input::AsWritten,
+    job::{Job, JobId},
     list::{List, ListBody},
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -18,7 +20,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use crate::{
     extract::{Body, IfMatch, Pairs, Path},
     problem::Result,
-    respond::{Created, Json, NoContent, Record},
+    respond::{Accepted, Created, Json, NoContent, Record},
     routes::parameters::{ListParameters, ProfileParameter, RecordParameters},
     state::AppState,
 };
@@ -31,6 +33,7 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(me, patch_me))
         .routes(routes!(get, replace, patch, remove))
         .routes(routes!(restore))
+        .routes(routes!(undo))
 }
 
 /// List customers
@@ -72,15 +75,19 @@ async fn search(
 /// Whoever sees only a team's customers becomes the owner, in the own team, unless the body says otherwise. A customer
 /// with the same e-mail, phone (national variants are the same phone) or login is a duplicate; so is one whose values
 /// for unique custom fields are taken. With `mode=upsert` the customer with the e-mail, else with the phone, is changed
-/// as by PATCH instead, and answered with 200.
+/// as by PATCH instead, and answered with 200. With `async=true` the fields are checked at once, and the customer is made by
+/// a job of high priority: its `result` is `{"customer_id": …}`. A duplicate fails the job with the code `DUPLICATE`.
 #[utoipa::path(
     post, path = "/customers", tag = "Customers", request_body = NewCustomer,
     params(RecordParameters,
         ("mode" = Option<String>, Query, description = "`create` (the default) or `upsert`."),
+        ("async" = Option<bool>, Query, description = "Leaves the work to a job."),
         ("allow_duplicate_phone" = Option<bool>, Query, description = "Lets the phone be shared with another customer.")),
     responses(
         (status = 201, description = "The new customer.", body = Customer),
         (status = 200, description = "With `mode=upsert`: the customer that was there, as it is now.", body = Customer),
+        (status = 202, description = "With `async=true`: the job.", body = Job,
+            headers(("Location" = String, description = "Where it can be watched."))),
         (status = 409)
     ),
     extensions(("x-permission" = json!("customers:write")))
@@ -89,13 +96,18 @@ async fn create(
     State(crm): State<Crm>,
     by: Principal,
     mut pairs: Pairs,
-    Body(new): Body<NewCustomer>,
+    Body(new): Body<AsWritten<NewCustomer>>,
 ) -> Result<Response> {
-    pairs.only(&["mode", "allow_duplicate_phone", "profile", "fields"])?;
+    pairs.only(&["mode", "async", "allow_duplicate_phone", "profile", "fields"])?;
     let upsert = upsert(&mut pairs)?;
     let options = write_options(&mut pairs, None)?;
     let customers = crm.customers();
     let shape = customers.shape(&by, pairs.get("profile"), pairs.get("fields")).await?;
+    if pairs.take_flag("async")? {
+        let job = customers.create_later(&by, new, upsert, options).await?;
+        return Ok(Accepted::new("jobs", job.id, job).into_response());
+    }
+    let new = new.value;
     let (customer, deed) = if upsert {
         let written = customers.upsert(&by, new, options).await?;
         (written.customer, written.deed)
@@ -263,25 +275,59 @@ async fn create_batch(
 /// Either `items`, 1 to 1000 of them, each with its `id` and what changes; or a `filter` with `set`, `add_tags` and
 /// `remove_tags` for every customer in sight that matches, any number. Written in commits of 100, or in one with
 /// `atomic=true` (at most 10,000 matches). Where that takes too long for one request, the answer has `continue_after`:
-/// the same request with this id as `after` changes the rest.
+/// the same request with this id as `after` changes the rest. With `async=true` a job changes them, however long it takes,
+/// and goes on by itself where its process ends; its `result` is the report with the first 1000 refusals. Either way the
+/// change can be undone for 24 hours by POST `/jobs/{id}/undo`, with the `job_id` of the answer or the job's `id`.
 #[utoipa::path(
     patch, path = "/customers/batch", tag = "Customers", request_body = CustomerPatches,
-    params(("atomic" = Option<bool>, Query, description = "All or none."),
+    params(("atomic" = Option<bool>, Query, description = "All or none. Not with `async`."),
+        ("async" = Option<bool>, Query, description = "Leaves the work to a job."),
         ("allow_duplicate_phone" = Option<bool>, Query, description = "Lets phones be shared.")),
-    responses((status = 200, description = "What became of each customer.", body = BatchReport), (status = 404), (status = 409)),
+    responses(
+        (status = 200, description = "What became of each customer.", body = BatchReport),
+        (status = 202, description = "With `async=true`: the job.", body = Job,
+            headers(("Location" = String, description = "Where it can be watched."))),
+        (status = 404), (status = 409)
+    ),
     extensions(("x-permission" = json!("customers:write")))
 )]
 async fn patch_batch(
     State(state): State<AppState>,
     by: Principal,
     mut pairs: Pairs,
-    Body(patches): Body<CustomerPatches>,
-) -> Result<Json<BatchReport>> {
-    pairs.only(&["atomic", "allow_duplicate_phone"])?;
+    Body(patches): Body<AsWritten<CustomerPatches>>,
+) -> Result<Response> {
+    pairs.only(&["atomic", "async", "allow_duplicate_phone"])?;
+    let customers = state.crm().customers();
+    if pairs.take_flag("async")? {
+        let job = customers.patch_batch_later(&by, patches, batch_options(&mut pairs)?).await?;
+        return Ok(Accepted::new("jobs", job.id, job).into_response());
+    }
     // Well before the request itself is cut.
     let time_limit = Some(state.options().request_timeout / 2);
     let options = BatchOptions { time_limit, ..batch_options(&mut pairs)? };
-    Ok(Json(state.crm().customers().patch_batch(&by, patches, options).await?))
+    Ok(Json(customers.patch_batch(&by, patches.value, options).await?).into_response())
+}
+
+/// Undo a bulk change
+///
+/// Of customers, by PATCH `/customers/batch`, for 24 hours after its end and once; also of one that failed or was
+/// cancelled. A job gives each customer back what the fields were that the change set. Fields that somebody changed since
+/// stay as they are: the job's `result` tells how many customers were `restored` and how many `skipped`, and lists the
+/// first 1000 of these. It needs the permission `customers:write` too, and `jobs:manage` for what somebody else started.
+#[utoipa::path(
+    post, path = "/jobs/{id}/undo", tag = "Jobs", params(("id" = JobId, Path)),
+    responses(
+        (status = 202, description = "The job that undoes it.", body = Job,
+            headers(("Location" = String, description = "Where it can be watched."))),
+        (status = 404), (status = 409)
+    ),
+    extensions(("x-permission" = json!("jobs:write")))
+)]
+async fn undo(State(crm): State<Crm>, by: Principal, Path(id): Path<JobId>, pairs: Pairs) -> Result<Accepted<Job>> {
+    pairs.only(&[])?;
+    let job = crm.customers().undo_batch(&by, id).await?;
+    Ok(Accepted::new("jobs", job.id, job))
 }
 
 /// Get the own customer record

@@ -7,10 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::{
     record::{CustomerImport, ImportMode},
     seen::Seen,
-    undo::Undo,
 };
 use crate::{
-    customer::{ask::Deed, chunk::Draft, write::Answers},
+    customer::{ask::Deed, chunk::Draft, undo::Undo, write::Answers},
     error::{Error, FieldErrors, Result},
     field::FieldSet,
     id::CustomerId,

@@ -9,13 +9,13 @@ use serde_json::json;
 use super::{
     record::{CustomerImport, CustomerImportId, ImportPart, ImportState, RevertReport},
     service::IMPORT,
-    undo::{Undo, fingerprint},
 };
 use crate::{
     access::permissions,
     customer::{
         Customer,
         ask::{Ask, ChunkOptions, WriteOptions},
+        undo::{Undo, fingerprint},
         write::is_race,
     },
     error::{Error, Result},

@@ -1,4 +1,4 @@
-//! What is kept of a part so that it can be taken back: whom it made, and what it changed of whom, field by field.
+//! What is kept of a change so that it can be taken back: whom it made, and what it changed of whom, field by field.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as JsonValue, json, value::RawValue};
@@ -14,7 +14,7 @@ use crate::{
     store::{FieldKind, Json, Row, Value, head},
 };
 
-/// What is needed to take a part back.
+/// What is needed to take back a part of an import.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub(super) struct Undo {
     /// The customers that it made, with a fingerprint of what they were then.
@@ -73,27 +73,7 @@ impl Undo {
             self.created.push((after.id, fingerprint(after)));
             return;
         };
-        let (old, new) = (before.to_row(), after.to_row());
-        let mut fields = Vec::new();
-        let pairs = old.0.iter().zip(&new.0).enumerate().skip(head::UPDATED_AT + 1);
-        for (position, (old, new)) in pairs {
-            let Some(field) = Customer::COLLECTION.fields.get(position) else { continue };
-            let (was, became) = match (old, new) {
-                // Two that a comparison of doubles takes for one differ here.
-                (Value::Json(old), Value::Json(new)) => (old.as_str().to_owned(), new.as_str().to_owned()),
-                _ if old == new => continue,
-                _ => (to_text(old), to_text(new)),
-            };
-            if was == became {
-                continue;
-            }
-            match (members(&was), members(&became)) {
-                // Members are taken back one by one.
-                (Some(old), Some(new)) if field.kind == FieldKind::Json => changed(field.name, &old, &new, &mut fields),
-                _ => fields.push(FieldChange { name: field.name.to_owned(), was: Some(was), became: Some(became) }),
-            }
-        }
-        self.updated.push(Changed { id: after.id, fields });
+        self.updated.push(Changed::of(before, after));
     }
 }
 
@@ -131,6 +111,31 @@ fn changed(field: &str, old: &MemberTexts<'_>, new: &MemberTexts<'_>, fields: &m
 }
 
 impl Changed {
+    /// What became of a customer.
+    pub(super) fn of(before: &Customer, after: &Customer) -> Self {
+        let (old, new) = (before.to_row(), after.to_row());
+        let mut fields = Vec::new();
+        let pairs = old.0.iter().zip(&new.0).enumerate().skip(head::UPDATED_AT + 1);
+        for (position, (old, new)) in pairs {
+            let Some(field) = Customer::COLLECTION.fields.get(position) else { continue };
+            let (was, became) = match (old, new) {
+                // Two that a comparison of doubles takes for one differ here.
+                (Value::Json(old), Value::Json(new)) => (old.as_str().to_owned(), new.as_str().to_owned()),
+                _ if old == new => continue,
+                _ => (to_text(old), to_text(new)),
+            };
+            if was == became {
+                continue;
+            }
+            match (members(&was), members(&became)) {
+                // Members are taken back one by one.
+                (Some(old), Some(new)) if field.kind == FieldKind::Json => changed(field.name, &old, &new, &mut fields),
+                _ => fields.push(FieldChange { name: field.name.to_owned(), was: Some(was), became: Some(became) }),
+            }
+        }
+        Self { id: after.id, fields }
+    }
+
     /// The customer with every field as it was before that nobody changed since.
     pub(super) fn take_back(&self, now: &Customer) -> Restored {
         let mut row = now.to_row();
