@@ -67,7 +67,7 @@ declare_permissions! {
     AUDIT_READ = "audit:read";
     /// See the long work that one started.
     JOBS_READ = "jobs:read";
-    /// Cancel the long work that one started.
+    /// Cancel the long work that one started, and undo what can be undone.
     JOBS_WRITE = "jobs:write";
     /// See, and with jobs:write cancel, everybody's long work.
     JOBS_MANAGE = "jobs:manage";
