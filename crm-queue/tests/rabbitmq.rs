@@ -89,6 +89,33 @@ async fn what_is_none_of_ours_dies() {
     assert_eq!(queue.discard(group, Which::All).await.unwrap(), 1);
 }
 
+/// What consumers had at hand and handed to nobody is as it was, however often they went away.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_nobody_had_is_not_counted() {
+    let opener = Prefixes::default();
+    let queue = opener.open().await;
+    let group = WORK.group("workers").unwrap();
+    let behind = message(Priority::Low);
+    queue.publish(&WORK, std::slice::from_ref(&behind), Duration::ZERO).await.unwrap();
+    let subscription = Subscription { prefetch: 1, ..Subscription::new(group) };
+    for _ in 0..25 {
+        let first = message(Priority::High);
+        queue.publish(&WORK, std::slice::from_ref(&first), Duration::ZERO).await.unwrap();
+        let mut deliveries = queue.consume(subscription).await.unwrap();
+        // Whichever was there first.
+        let delivery =
+            tokio::time::timeout(Duration::from_secs(60), deliveries.next()).await.unwrap().unwrap().unwrap();
+        assert_eq!(delivery.attempt(), 1);
+        drop(deliveries);
+        let taken = delivery.message().id;
+        delivery.acknowledge().await.unwrap();
+        if taken == behind.id {
+            queue.publish(&WORK, std::slice::from_ref(&behind), Duration::ZERO).await.unwrap();
+        }
+    }
+    assert_eq!(queue.depth(group).await.unwrap().dead, 0);
+}
+
 /// Whoever deletes one queue of a group does not keep its consumers from what is published later.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_queue_that_was_deleted_is_made_again() {
@@ -99,18 +126,7 @@ async fn a_queue_that_was_deleted_is_made_again() {
     let channel = connection.create_channel().await.unwrap();
     let name = format!("{}.work.workers.normal", opener.0.lock().unwrap());
     for deletes in [true, false] {
-        let now = SystemClock.now();
-        let message = Message {
-            id: new_uuid(now, &OperatingSystemRandom),
-            kind: "work.wanted".to_owned(),
-            version: 1,
-            organization: OrganizationId::INSTALLATION,
-            key: None,
-            priority: Priority::Normal,
-            published_at: now,
-            request_id: None,
-            body: Json::default(),
-        };
+        let message = message(Priority::Normal);
         let next = async {
             // As a relay does: the same again, until it is confirmed.
             while queue.publish(&WORK, std::slice::from_ref(&message), Duration::ZERO).await.is_err() {
@@ -125,6 +141,21 @@ async fn a_queue_that_was_deleted_is_made_again() {
         if deletes {
             channel.queue_delete(name.as_str().into(), QueueDeleteOptions::default()).await.unwrap();
         }
+    }
+}
+
+fn message(priority: Priority) -> Message {
+    let now = SystemClock.now();
+    Message {
+        id: new_uuid(now, &OperatingSystemRandom),
+        kind: "work.wanted".to_owned(),
+        version: 1,
+        organization: OrganizationId::INSTALLATION,
+        key: None,
+        priority,
+        published_at: now,
+        request_id: None,
+        body: Json::default(),
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
 
 use crm_core::port::{
     OperatingSystemRandom, Random as _, SystemClock,
-    queue::{SharedQueue, Subscription, Topic, Which},
+    queue::{Queue as _, QueueError, SharedQueue, Subscription, Topic, Which},
 };
 use crm_queue::{RedisOptions, RedisQueue, suite::Opener};
 use crm_test_servers::{Durability, Redis};
@@ -38,6 +38,26 @@ impl Opener for Prefixes {
 }
 
 crm_queue::queue_suite!(open = Prefixes::default());
+
+/// A password that Redis does not know yet is found right once it does.
+#[tokio::test]
+async fn a_password_may_be_set_later() {
+    let server = Redis::start(Durability::None).unwrap();
+    let url = server.url(0).replace("redis://", "redis://:hunter2@");
+    let queue =
+        RedisQueue::open(&RedisOptions::new(url), Arc::new(SystemClock), Arc::new(OperatingSystemRandom)).unwrap();
+    let refused = queue.health().await.unwrap_err();
+    assert!(matches!(refused, QueueError::Unusable(_)) && !format!("{refused:?}").contains("hunter2"), "{refused:?}");
+    let mut connection = redis::Client::open(server.url(0)).unwrap().get_multiplexed_async_connection().await.unwrap();
+    let set = redis::cmd("CONFIG").arg(&["SET", "requirepass", "hunter2"]).query_async::<()>(&mut connection).await;
+    set.unwrap();
+    let answers = async {
+        while queue.health().await.is_err() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), answers).await.unwrap();
+}
 
 /// Entries that somebody else put into a stream become dead letters, and hold back nothing.
 #[tokio::test]

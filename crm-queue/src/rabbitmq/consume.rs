@@ -12,7 +12,7 @@ use futures::{
 use lapin::{
     Acker, Channel, Consumer as Subscribed,
     message::Delivery as Delivered,
-    options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions, BasicRejectOptions},
+    options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions},
     types::FieldTable,
 };
 use tokio::{sync::mpsc, time::Instant};
@@ -376,9 +376,9 @@ async fn answer(acker: &Acker, sent: QueueResult<()>) {
     }
 }
 
-/// Back to the queue. `basic.reject` counts in every version of the broker, `basic.nack` in some.
+/// Back to the queue. Since 4.0 the broker does not count that, unlike `basic.reject`.
 pub(super) async fn give_back(acker: &Acker) {
-    let _ = acker.reject(BasicRejectOptions { requeue: true }).await;
+    let _ = acker.nack(BasicNackOptions { requeue: true, ..BasicNackOptions::default() }).await;
 }
 
 async fn sleep_until(due: Option<Instant>) {

@@ -23,12 +23,12 @@ const PUBLISHED_AT: &str = "crm-published-at";
 const REQUEST_ID: &str = "crm-request-id";
 /// How many attempts are over.
 const ATTEMPTS: &str = "crm-attempts";
+/// How often in a row since then a consumer ended without an answer. The broker counts what nobody was handed too.
+const ABANDONED: &str = "crm-abandonments";
 /// What is left of its delay when it comes back, in milliseconds.
 const REMAINING: &str = "crm-remaining-ms";
 const CAUSE: &str = "crm-cause";
 const DIED_AT: &str = "crm-died-at";
-/// How often RabbitMQ got it back without an answer.
-const DELIVERY_COUNT: &str = "x-delivery-count";
 /// Why RabbitMQ itself made it a dead letter.
 const FIRST_DEATH_REASON: &str = "x-first-death-reason";
 
@@ -79,6 +79,13 @@ pub(super) fn properties(message: &Message, attempts: u32, remaining: Duration) 
         .with_headers(headers))
 }
 
+/// The same properties, of a message whose consumers ended so often without an answer.
+pub(super) fn abandoned(properties: BasicProperties, abandonments: u32) -> BasicProperties {
+    let mut headers = properties.headers().clone().unwrap_or_default();
+    headers.insert(ABANDONED.into(), AMQPValue::LongLongInt(i64::from(abandonments)));
+    properties.with_headers(headers)
+}
+
 /// The same properties, of a dead letter.
 pub(super) fn buried(properties: BasicProperties, attempts: u32, cause: &str, died_at: Timestamp) -> BasicProperties {
     let mut headers = properties.headers().clone().unwrap_or_default();
@@ -107,7 +114,7 @@ pub(super) fn read(properties: &BasicProperties, body: &[u8]) -> Option<Received
             body: Json::from_trusted(body),
         },
         attempts: count(ATTEMPTS),
-        abandonments: count(DELIVERY_COUNT),
+        abandonments: count(ABANDONED),
         remaining: integer(headers, REMAINING)
             .and_then(|milliseconds| u64::try_from(milliseconds).ok())
             .map_or(Duration::ZERO, Duration::from_millis),
@@ -121,9 +128,11 @@ pub(super) fn letter(properties: &BasicProperties, body: &[u8]) -> DeadLetter {
     let message = read(properties, body)
         .map_or_else(|| crate::envelope::unreadable(body, id.unwrap_or_default()), |received| received.message);
     let broker_buried = string(&headers, FIRST_DEATH_REASON).is_some();
-    let attempts = integer(&headers, ATTEMPTS).and_then(|count| u32::try_from(count).ok()).unwrap_or(0);
+    let count = |name: &str| integer(&headers, name).and_then(|count| u32::try_from(count).ok()).unwrap_or(0);
+    let attempts = count(ATTEMPTS);
     DeadLetter {
-        attempts: if broker_buried { attempts.saturating_add(crm_core::port::queue::ABANDONMENTS) } else { attempts },
+        // The process of the last attempt died with it.
+        attempts: if broker_buried { attempts.saturating_add(count(ABANDONED)).saturating_add(1) } else { attempts },
         cause: string(&headers, CAUSE).unwrap_or_else(|| crate::ABANDONED.to_owned()),
         died_at: integer(&headers, DIED_AT)
             .and_then(Timestamp::from_milliseconds)
@@ -178,7 +187,7 @@ mod tests {
     use lapin::BasicProperties;
     use proptest::prelude::*;
 
-    use super::{Received, buried, letter, properties, read};
+    use super::{Received, abandoned, buried, letter, properties, read};
     use crate::envelope::unreadable;
 
     #[test]
@@ -189,7 +198,9 @@ mod tests {
         let written = properties(&message, 3, Duration::from_millis(7)).unwrap();
         let expected =
             Received { message: message.clone(), attempts: 3, abandonments: 0, remaining: Duration::from_millis(7) };
-        assert_eq!(read(&written, message.body.as_str().as_bytes()), Some(expected));
+        assert_eq!(read(&written, message.body.as_str().as_bytes()), Some(expected.clone()));
+        let twice = read(&abandoned(written.clone(), 2), message.body.as_str().as_bytes());
+        assert_eq!(twice, Some(Received { abandonments: 2, ..expected }));
         let died_at = Timestamp::from_milliseconds(1_780_000_000_123).unwrap();
         let letter = letter(&buried(written, 4, "no use", died_at), message.body.as_str().as_bytes());
         assert_eq!((letter.message, letter.attempts, letter.died_at), (message, 4, died_at));

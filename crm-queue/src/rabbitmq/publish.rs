@@ -7,7 +7,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{
     connection::{Session, told},
-    message::{buried, properties},
+    message::{abandoned, buried, properties},
     queue::Shared,
     topology::{name_of, route_to},
 };
@@ -76,6 +76,18 @@ impl Shared {
         let (step, remaining) = self.topology.step(delay);
         let (needs, exchange) = (Needs::Delay(group, step), self.topology.delay(group, step));
         Ok(Sent { needs, exchange, route, properties: properties(message, attempts, remaining)?, body })
+    }
+
+    /// The message for one group again, at once, after so many consumers that ended without an answer.
+    pub(super) fn to_group_again<'a>(
+        &self,
+        group: Group,
+        message: &'a Message,
+        attempts: u32,
+        abandonments: u32,
+    ) -> QueueResult<Sent<'a>> {
+        let sent = self.to_group(group, message, attempts, Duration::ZERO)?;
+        Ok(Sent { properties: abandoned(sent.properties, abandonments), ..sent })
     }
 
     /// A dead letter of the group, whatever it is.

@@ -13,7 +13,7 @@ use tokio::{runtime::Handle, sync::mpsc, task::AbortHandle, time::Instant};
 use super::{
     connection::told,
     consume::{LONGEST_WAIT, Ready, Told, give_back, is_poison},
-    message::properties,
+    message::{Received, properties},
     queue::Shared,
 };
 use crate::handing::HeldReceipt;
@@ -157,15 +157,29 @@ impl Claim {
     }
 
     async fn abandon(&self) {
-        if is_poison(self.ready.received.abandonments) && self.bury(crate::ABANDONED).await.is_ok() {
+        let received = &self.ready.received;
+        if is_poison(received.abandonments) && self.bury(crate::ABANDONED).await.is_ok() {
             return;
         }
-        if self.key().is_some() && self.tell.is_some() {
-            return self.wait(Duration::ZERO, |ready| {
-                ready.received.abandonments = ready.received.abandonments.saturating_add(1);
-            });
+        let abandonments = received.abandonments.saturating_add(1);
+        if self.key().is_some() {
+            if self.tell.is_some() {
+                return self.wait(Duration::ZERO, |ready| ready.received.abandonments = abandonments);
+            }
+        } else if self.send_again(abandonments).await.is_ok() {
+            return;
         }
         give_back(&self.ready.acker).await;
+    }
+
+    /// Counted by ourselves: the broker counts what nobody was handed too.
+    async fn send_again(&self, abandonments: u32) -> QueueResult<()> {
+        let Received { message, attempts, .. } = &self.ready.received;
+        let again = self.shared.to_group_again(self.subscription.group, message, *attempts, abandonments)?;
+        self.shared.send(again).await?;
+        // Where that is lost, it comes twice.
+        let _ = self.acknowledge().await;
+        Ok(())
     }
 }
 

@@ -6,7 +6,7 @@
 
 use std::{collections::BTreeMap, sync::PoisonError, time::Duration};
 
-use crm_core::port::queue::{ABANDONMENTS, Group, Message, Priority, QueueError, QueueResult, Topic};
+use crm_core::port::queue::{Group, Message, Priority, QueueError, QueueResult, Topic};
 use lapin::{
     Channel, ErrorKind, ExchangeKind,
     options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions},
@@ -142,11 +142,10 @@ impl Topology {
     }
 
     fn work_arguments(&self, name: &str, single: bool) -> Arguments {
-        let limit = AMQPValue::LongInt(i32::try_from(ABANDONMENTS).unwrap_or(i32::MAX));
         let mut arguments = quorum([
             ("x-dead-letter-exchange", text(self.dead_exchange())),
             ("x-dead-letter-routing-key", text(name.to_owned())),
-            ("x-delivery-limit", limit),
+            ("x-delivery-limit", AMQPValue::LongInt(RETURNS)),
         ]);
         if single {
             arguments.insert("x-single-active-consumer".into(), AMQPValue::Boolean(true));
@@ -154,6 +153,10 @@ impl Topology {
         vec![at_least_once(arguments.clone()), arguments]
     }
 }
+
+/// How often the broker may get a message back before it makes a dead letter of it. It counts also what consumers only
+/// had at hand, so this is for messages that end the whole process; of others we count the attempts ourselves.
+const RETURNS: i32 = 200;
 
 /// Where the group's messages are published to, for one lane.
 pub(super) fn route_to(group: Group, lane: &str) -> String {

@@ -1,10 +1,15 @@
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use crm_core::{port::queue::QueueError, secret::Secret};
 use redis::{
     Client, ErrorKind, FromRedisValue, RedisError, ScriptInvocation, ServerErrorKind,
     aio::{ConnectionManager, ConnectionManagerConfig},
 };
+use tokio::time::Instant;
 
 /// Where Redis is, and how it is used.
 #[derive(Clone)]
@@ -45,6 +50,12 @@ impl RedisOptions {
     }
 }
 
+/// What commands go through.
+struct Current {
+    manager: ConnectionManager,
+    since: Instant,
+}
+
 /// Why Redis did not answer as it should.
 #[derive(Debug)]
 pub(crate) enum Failure {
@@ -56,10 +67,14 @@ pub(crate) enum Failure {
     Fault(RedisError),
 }
 
+/// How soon a connection is made anew after one that was refused.
+const REFUSAL: Duration = Duration::from_secs(1);
+
 /// A connection that comes back by itself.
 pub(crate) struct Link {
     client: Client,
-    manager: ConnectionManager,
+    config: ConnectionManagerConfig,
+    current: Mutex<Current>,
     prefix: String,
     timeout: Duration,
 }
@@ -86,8 +101,10 @@ impl Link {
             .set_number_of_retries(2)
             .set_min_delay(Duration::from_millis(50))
             .set_max_delay(Duration::from_secs(1));
-        let manager = ConnectionManager::new_lazy_with_config(client.clone(), config).map_err(Failure::Fault)?;
-        Ok(Self { client, manager, prefix: options.prefix.clone(), timeout: options.timeout })
+        let manager =
+            ConnectionManager::new_lazy_with_config(client.clone(), config.clone()).map_err(Failure::Fault)?;
+        let current = Mutex::new(Current { manager, since: Instant::now() });
+        Ok(Self { client, config, current, prefix: options.prefix.clone(), timeout: options.timeout })
     }
 
     pub(crate) const fn client(&self) -> &Client {
@@ -104,19 +121,39 @@ impl Link {
 
     /// Runs a script, by its hash; Redis is told the text where it does not know it.
     pub(crate) async fn run<T: FromRedisValue>(&self, invocation: &ScriptInvocation<'_>) -> Result<T, Failure> {
-        let mut manager = self.manager.clone();
+        let mut manager = self.manager();
         self.in_time(invocation.invoke_async(&mut manager)).await
     }
 
     pub(crate) async fn query<T: FromRedisValue>(&self, command: &redis::Cmd) -> Result<T, Failure> {
-        let mut manager = self.manager.clone();
+        let mut manager = self.manager();
         self.in_time(command.query_async(&mut manager)).await
     }
 
     async fn in_time<T>(&self, answer: impl Future<Output = redis::RedisResult<T>>) -> Result<T, Failure> {
-        match tokio::time::timeout(self.timeout * 2, answer).await {
+        let answer = match tokio::time::timeout(self.timeout, answer).await {
             Ok(answer) => answer.map_err(Failure::from),
             Err(_) => Err(Failure::Away("Redis did not answer in time")),
+        };
+        if let Err(Failure::Unusable(_)) = answer {
+            self.begin_anew();
+        }
+        answer
+    }
+
+    fn manager(&self) -> ConnectionManager {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner).manager.clone()
+    }
+
+    /// A manager keeps the answer of a Redis that refused it, so that a password that is put right later, there or in
+    /// front of it, would never be seen.
+    fn begin_anew(&self) {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if current.since.elapsed() < REFUSAL {
+            return;
+        }
+        if let Ok(manager) = ConnectionManager::new_lazy_with_config(self.client.clone(), self.config.clone()) {
+            *current = Current { manager, since: Instant::now() };
         }
     }
 }
