@@ -14,6 +14,9 @@ mod run;
 mod service;
 mod take_back;
 
+#[cfg(test)]
+mod tests;
+
 pub use self::record::{BulkChange, BulkChangeId, BulkNote, BulkNoteId};
 pub(crate) use self::{
     cleaning::remove_old as remove_old_notes,

@@ -8,10 +8,12 @@ use uuid::Uuid;
 use super::meaning::{meaning, same};
 use crate::{
     customer::Customer,
+    field::FieldSet,
     id::CustomerId,
     input::Members,
     record::Record as _,
     store::{FieldKind, Json, Row, Value, head},
+    time::Timestamp,
 };
 
 /// What is needed to take back a part of an import.
@@ -136,6 +138,18 @@ impl Changed {
         Self { id: after.id, fields }
     }
 
+    /// What can be taken back of it still, and the names of what cannot: values of custom fields that cannot be written
+    /// any more, and values that were cleared of fields that are not what they were then.
+    pub(super) fn still_possible(mut self, fields: &FieldSet, since: Timestamp) -> (Self, Vec<String>) {
+        let stays = |change: &FieldChange| {
+            let Some(key) = change.name.strip_prefix("custom.") else { return false };
+            let field = fields.field(key);
+            field.is_none_or(|field| change.became.is_none() && field.meta.updated_at > since)
+        };
+        let names = self.fields.extract_if(.., |change| stays(change)).map(|change| change.name).collect();
+        (self, names)
+    }
+
     /// The customer with every field as it was before that nobody changed since.
     pub(super) fn take_back(&self, now: &Customer) -> Restored {
         let mut row = now.to_row();
@@ -254,7 +268,7 @@ fn of_json(kind: FieldKind, json: &JsonValue) -> Option<Value> {
         FieldKind::Number => Value::Number(json.as_f64()?),
         FieldKind::Money => Value::Money(text()?.parse().ok()?),
         FieldKind::Text => Value::Text(text()?.to_owned()),
-        FieldKind::Timestamp => Value::Timestamp(crate::time::Timestamp::from_milliseconds(json.as_i64()?)?),
+        FieldKind::Timestamp => Value::Timestamp(Timestamp::from_milliseconds(json.as_i64()?)?),
         FieldKind::Date => Value::Date(text()?.parse().ok()?),
         FieldKind::Id => Value::Id(text()?.parse::<Uuid>().ok()?),
         FieldKind::TextList => {
@@ -267,7 +281,7 @@ fn of_json(kind: FieldKind, json: &JsonValue) -> Option<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{id::OrganizationId, port::SeededRandom, record::Meta, text::Line, time::Timestamp};
+    use crate::{id::OrganizationId, port::SeededRandom, record::Meta, text::Line};
 
     fn customer() -> Customer {
         let now = Timestamp::from_milliseconds(1_767_225_600_000).unwrap();
@@ -337,6 +351,17 @@ mod tests {
         let restored = undo.updated[0].take_back(&since);
         assert_eq!(restored.kept, ["custom.debt"]);
         assert!(restored.customer.custom.as_json().as_str().contains("99999999999999.9997"));
+    }
+
+    #[test]
+    fn values_of_fields_that_are_gone_stay_gone() {
+        let before = Customer { custom: values(r#"{"city":"Pune"}"#), visits: 1, ..customer() };
+        let after = Customer { custom: values("{}"), visits: 2, ..before.clone() };
+        let fields = FieldSet::empty(crate::field::AppliesTo::Customer);
+        let (changed, stay) = Changed::of(&before, &after).still_possible(&fields, before.meta.created_at);
+        assert_eq!(stay, ["custom.city"]);
+        let restored = changed.take_back(&after).customer;
+        assert_eq!((restored.visits, restored.custom.as_json().as_str()), (1, "{}"));
     }
 
     #[test]

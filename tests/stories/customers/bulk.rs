@@ -269,7 +269,9 @@ on_every_store! {
         let app = App::start(setup.without_background()).await;
         let staff = app.staffed("Shop").await;
         let ann = json!({"name": "Ann", "email": "ann@example.com"});
-        let begun = accepted(&staff.agent.post("/customers?async=true", ann.clone()).await);
+        let begun = accepted(&staff.agent.post("/customers?async=true", ann.clone()).header("idempotency-key", "ann").await);
+        let same = accepted(&staff.agent.post("/customers?async=true", ann.clone()).header("idempotency-key", "ann").await);
+        assert_eq!(same.id(), begun.id());
         assert_eq!((&begun["kind"], &begun["priority"], &begun["result"]), (&json!("customer_create"), &json!("high"), &Value::Null));
         let twice = accepted(&staff.agent.post("/customers?async=true", ann.clone()).await);
         staff.agent.post("/customers?async=true", json!({"name": "", "email": "x", "custom": {"colour": 1}})).await

@@ -154,6 +154,7 @@ impl Run<'_> {
         let stored = crm.repo::<Customer>().get_many(by.scope(), &ids).await?;
         let stored: HashMap<CustomerId, Customer> =
             stored.into_iter().map(|customer| (customer.id, customer)).collect();
+        let fields = crm.customers().context(by).await?.fields;
         let mut skipped = Vec::new();
         let mut asks = Vec::new();
         for note in part {
@@ -174,9 +175,12 @@ impl Run<'_> {
                 }
             };
             let changed: Changed = serde_json::from_str(&note.fields).map_err(Error::internal)?;
+            let (changed, stay) = changed.still_possible(&fields, note.meta.created_at);
             let restored = changed.take_back(customer);
-            if !restored.kept.is_empty() {
-                skipped.push(Skipped { id, fields: restored.kept, reason: "was changed since".to_owned() });
+            for (fields, reason) in [(restored.kept, "was changed since"), (stay, "is no such field any more")] {
+                if !fields.is_empty() {
+                    skipped.push(Skipped { id, fields, reason: reason.to_owned() });
+                }
             }
             if restored.differs {
                 asks.push(Ask::Become(Box::new(restored.customer)));

@@ -141,6 +141,7 @@ impl Run<'_> {
             let found = crm.repo::<Customer>().get_many(by.scope(), &ids).await?;
             found.into_iter().map(|customer| (customer.id, customer)).collect()
         };
+        let fields = crm.customers().context(by).await?.fields;
         let mut report = self.report;
         let mut kept: Vec<Kept> = Vec::new();
         let mut asks = Vec::new();
@@ -154,13 +155,15 @@ impl Run<'_> {
                 kept.push(Kept { id: *id, fields: Vec::new(), reason: "was changed since".to_owned() });
             }
         }
-        for changed in &undo.updated {
+        for changed in undo.updated {
             let Some(customer) = live(&changed.id) else {
                 let reason = if stored.contains_key(&changed.id) { "is in the bin" } else { "is gone" };
                 kept.push(Kept { id: changed.id, fields: Vec::new(), reason: reason.to_owned() });
                 continue;
             };
-            let restored = changed.take_back(customer);
+            let (changed, stay) = changed.still_possible(&fields, part.meta.updated_at);
+            let mut restored = changed.take_back(customer);
+            restored.kept.extend(stay);
             if !restored.kept.is_empty() {
                 let reason = "was changed since".to_owned();
                 kept.push(Kept { id: changed.id, fields: restored.kept, reason });
