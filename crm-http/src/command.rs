@@ -4,6 +4,7 @@ mod check_config;
 mod compose;
 mod create_super_admin;
 mod demo;
+mod events;
 mod export;
 mod import;
 mod migrate;
@@ -111,6 +112,16 @@ Examples:
 
 The exit code is 1 where a row was refused.")]
     Import(Box<import::Options>),
+    /// Show the events that nobody takes, hand them on again, or give them up
+    ///
+    /// An event that is refused several times is set aside, and holds back what follows of its record. Without a server,
+    /// straight from the database and the broker; also while a server runs.
+    #[command(after_help = "\
+Examples:
+  crm-http events
+  crm-http events --replay all
+  crm-http events --drop 01980c5e-6f0a-7cc3-98c4-dc0c0c07398f")]
+    Events(events::Options),
     /// Encrypt every secret at rest anew, under the newest encryption key
     #[command(after_help = "\
 Example:
@@ -146,6 +157,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Demo => demo::run(&settings),
         Command::Migrate => migrate::run(&settings),
         Command::CreateSuperAdmin(options) => create_super_admin::run(&settings, options),
+        Command::Events(options) => events::run(&settings, &options),
         Command::Export(options) => export::run(&settings, &options),
         Command::Import(options) => import::run(&settings, &options),
         Command::RotateEncryptionKey => rotate_encryption_key::run(&settings),
