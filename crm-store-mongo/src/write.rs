@@ -1,6 +1,6 @@
 //! Commits: changes as commands, in one transaction.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use bson::{Document, RawDocumentBuf, doc};
 use crm_core::store::{
@@ -55,6 +55,17 @@ fn is_first(changes: &[Change], place: usize) -> bool {
         )
 }
 
+/// When a step has its turn, so that whoever else wants its record is met at the beginning.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+enum Turn {
+    /// A single record that others change too, such as the job that a commit belongs to.
+    Contended,
+    /// A single record as it was read.
+    ByVersion,
+    /// Everything else, in the order given.
+    Rest,
+}
+
 /// What is to be written, prepared as far as it does not depend on what is there.
 pub(crate) struct Program<'c> {
     scope: Scope,
@@ -102,17 +113,26 @@ impl<'c> Program<'c> {
     /// transaction would find them changed since it began, and so again at every attempt. Nothing where no order is
     /// better than the one given. What is wrong with a commit is told by that one.
     pub(crate) fn contended_first(self, changes: &[Change]) -> Result<Self, Self> {
-        let is_first = |step: &Step<'_>| match step {
-            Step::Change { place, .. } => is_first(changes, *place),
-            Step::Insert { .. } => false,
+        // Records that are changed by their version are many at times, and their writers lose to whoever comes first.
+        let by_version: HashSet<Uuid> = changes
+            .iter()
+            .filter_map(|change| match change {
+                Change::Update { id, expected_version: Some(_), .. } => Some(*id),
+                _ => None,
+            })
+            .collect();
+        let turn = |step: &Step<'_>| match step {
+            Step::Change { place, change: Change::Update { id, .. }, .. } if is_first(changes, *place) => {
+                if by_version.contains(id) { Turn::ByVersion } else { Turn::Contended }
+            }
+            _ => Turn::Rest,
         };
-        if self.steps.iter().skip_while(|step| is_first(step)).all(|step| !is_first(step)) {
-            return Err(self);
-        }
         let Self { scope, steps, outcomes } = self;
-        let (mut first, rest): (Vec<_>, Vec<_>) = steps.into_iter().partition(is_first);
-        first.extend(rest);
-        Ok(Self { scope, steps: first, outcomes })
+        let mut turns: Vec<(Turn, Step<'_>)> = steps.into_iter().map(|step| (turn(&step), step)).collect();
+        let is_as_given = turns.is_sorted_by_key(|(turn, _)| *turn);
+        turns.sort_by_key(|(turn, _)| *turn);
+        let ordered = Self { scope, steps: turns.into_iter().map(|(_, step)| step).collect(), outcomes };
+        if is_as_given { Err(ordered) } else { Ok(ordered) }
     }
 
     /// Runs every step in the session's transaction, and answers the outcomes.

@@ -190,10 +190,23 @@ async fn a_long_commit_is_not_overtaken_for_ever() {
         changes.insert(0, Change::Insert { collection: &ENTRIES, rows });
         store.commit(scope(), changes).await.unwrap();
     }
+    // Also behind many records that are changed as they were read.
+    for version in 1..=3 {
+        let entry = |number: u128| Change::Update {
+            collection: &ENTRIES,
+            id: Uuid::from_u128(1 << 32 | number),
+            expected_version: Some(version),
+            condition: None,
+            assignments: vec![Assignment::Increment(COUNT_AT, Value::Integer(1))],
+        };
+        let mut changes: Vec<Change> = (1..=1000).map(entry).collect();
+        changes.extend(counted(u128::try_from(version).unwrap() << 64, 1));
+        store.commit(scope(), changes).await.unwrap();
+    }
     over.store(true, Ordering::Relaxed);
     let by_other = other.await.unwrap();
     assert!(by_other > 0);
-    assert_eq!(all(&store, &ENTRIES).await.len(), 3 * 3001);
-    assert_eq!(all(&store, &COUNTERS).await[0].0[COUNT_AT], Value::Integer(by_other + 3));
+    assert_eq!(all(&store, &ENTRIES).await.len(), 3 * 3001 + 3);
+    assert_eq!(all(&store, &COUNTERS).await[0].0[COUNT_AT], Value::Integer(by_other + 6));
     server.forget_database(&format!("contended_{}", std::process::id()));
 }
