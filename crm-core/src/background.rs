@@ -25,7 +25,8 @@ use crate::{
     },
     field, hint,
     id::new_uuid,
-    job, lease,
+    job::{self, JobContext, JobFailure, JobHandler, JobOutcome, Schedule},
+    lease,
     store::{Filter, Query, Scope},
     tenancy::Organization,
     webhook,
@@ -37,8 +38,10 @@ const POLL: Duration = Duration::from_secs(1);
 const GATHER: Duration = Duration::from_millis(20);
 /// How long a process that fell silent keeps others from its work.
 const LEASE: Duration = Duration::from_secs(5);
-/// How often old things are removed.
-const CLEANING: Duration = Duration::from_secs(600);
+/// When old things are removed.
+const CLEANING: &str = "*/10 * * * *";
+/// The job that removes them.
+const CLEANING_KIND: &str = "cleaning";
 /// How long a deleted customer can be restored.
 const BIN: Duration = Duration::from_secs(30 * 24 * 3600);
 /// The longest wait after failures.
@@ -55,7 +58,7 @@ pub async fn run(crm: Crm, stop: impl Future<Output = ()> + Send) {
     let seal = repeat(&crm, holder, stopped.clone(), Seal::default());
     let publish = repeat(&crm, holder, stopped.clone(), Publish::default());
     let fields = repeat(&crm, holder, stopped.clone(), FinishFields);
-    let clean = clean_regularly(&crm, holder, stopped.clone());
+    let fire = fire_schedules(&crm, stopped.clone());
     let mut told = stopped.clone();
     let jobs = job::runner::run(crm.clone(), async move {
         let _ = told.wait_for(|stopped| *stopped).await;
@@ -76,7 +79,7 @@ pub async fn run(crm: Crm, stop: impl Future<Output = ()> + Send) {
         stop.await;
         let _ = stopper.send(true);
     };
-    tokio::join!(seal, publish, events, fields, clean, jobs, webhooks, hints, stop);
+    tokio::join!(seal, publish, events, fields, fire, jobs, webhooks, hints, stop);
     // Else others wait until the leases end.
     let _ = timeout(POLL, lease::let_go(&crm, holder)).await;
 }
@@ -197,23 +200,56 @@ fn pause_after(failures: u32, error: &Error) -> Duration {
     (POLL * 2_u32.saturating_pow(failures.min(5))).min(longest)
 }
 
-async fn clean_regularly(crm: &Crm, holder: Uuid, mut stopped: watch::Receiver<bool>) {
+/// Begins scheduled jobs at their time.
+async fn fire_schedules(crm: &Crm, mut stopped: watch::Receiver<bool>) {
     loop {
-        if let Err(error) = clean(crm, holder).await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "cleaning up failed and will be tried again");
-        }
+        let fired = async {
+            job::runner::mend_times(crm).await?;
+            job::fire_due(crm).await
+        };
+        let pause = match fired.await {
+            Ok(pause) => pause.max(POLL),
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "schedules cannot be looked at for now");
+                LONGEST_OUTAGE
+            }
+        };
         tokio::select! {
-            () = tokio::time::sleep(CLEANING) => {}
+            () = tokio::time::sleep(pause) => {}
             _ = stopped.wait_for(|stopped| *stopped) => return,
         }
     }
 }
 
-async fn clean(crm: &Crm, holder: Uuid) -> Result<()> {
-    if lease::hold(crm, "cleaning", holder, CLEANING).await? {
-        clean_now(crm).await?;
+/// What every installation does again and again.
+pub(crate) fn schedules() -> Vec<Schedule> {
+    let cleaning = Schedule::new("cleaning", CLEANING, CLEANING_KIND, &());
+    cleaning.into_iter().collect()
+}
+
+/// Removes what has been kept long enough.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CleaningHandler;
+
+#[async_trait]
+impl JobHandler for CleaningHandler {
+    fn kind(&self) -> &'static str {
+        CLEANING_KIND
     }
-    Ok(())
+
+    async fn run(&self, context: &JobContext) -> Result<JobOutcome, JobFailure> {
+        let is_over = || context.interruption().is_some();
+        if clean(context.crm(), &is_over).await? {
+            Ok(JobOutcome::Done(serde_json::Value::Null))
+        } else {
+            Ok(JobOutcome::Interrupted)
+        }
+    }
+
+    /// One organization may have a great deal to remove.
+    fn patience(&self) -> Duration {
+        Duration::from_hours(6)
+    }
 }
 
 /// Removes what has been kept long enough: old events, ended sessions and jobs, answers kept for a day, customers
@@ -222,6 +258,12 @@ async fn clean(crm: &Crm, holder: Uuid) -> Result<()> {
 /// # Errors
 /// Those of the store.
 pub async fn clean_now(crm: &Crm) -> Result<()> {
+    clean(crm, &|| false).await?;
+    Ok(())
+}
+
+/// The same until it is interrupted; answers whether it came to its end. What it has left, the next one removes.
+async fn clean(crm: &Crm, is_interrupted: &(dyn Fn() -> bool + Sync)) -> Result<bool> {
     relay::remove_old(crm).await?;
     crm.accounts().remove_ended_sessions().await?;
     crm.idempotency().remove_expired().await?;
@@ -231,6 +273,9 @@ pub async fn clean_now(crm: &Crm) -> Result<()> {
     let all = Query::new(Filter::ALL, 0);
     let mut organizations = std::pin::pin!(crm.repo::<Organization>().stream(Scope::Installation, all));
     while let Some(organization) = organizations.next().await {
+        if is_interrupted() {
+            return Ok(false);
+        }
         let by = Principal::system(organization?.id);
         import::remove_old(crm, &by).await?;
         customer::remove_old_notes(crm, &by).await?;
@@ -240,7 +285,7 @@ pub async fn clean_now(crm: &Crm) -> Result<()> {
             tracing::info!(purged, "removed customers who were in the bin for 30 days");
         }
     }
-    Ok(())
+    Ok(true)
 }
 
 #[cfg(test)]

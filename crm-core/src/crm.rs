@@ -13,6 +13,7 @@ use crate::{
         AccountSettings, AccountState, Accounts, Agents, ApiKey, ApiKeys, LoginRecord, RefreshToken, Session, User,
     },
     audit::{Audit, AuditEntry},
+    background::{self, CleaningHandler},
     customer::{
         BulkChange, BulkHandler, BulkNote, BulkUndoHandler, ContactPoint, CreateHandler, Customer, CustomerGroup,
         ExportPlaces, Note,
@@ -23,7 +24,7 @@ use crate::{
     hint::Hints,
     id::{RecordId, new_uuid},
     idempotency::ClaimRecord,
-    job::{Job, JobHandler, JobHandlers, JobPayload, RunningJobs},
+    job::{Firing, Job, JobHandler, JobHandlers, JobPayload, RunningJobs, Schedule},
     lease::Lease,
     limit::Limits,
     list::CursorKey,
@@ -68,6 +69,7 @@ struct Inner {
     accounts: AccountState,
     organizations: OrganizationCache,
     job_handlers: JobHandlers,
+    schedules: Vec<Schedule>,
     job_signal: Arc<dyn JobSignal>,
     job_workers: usize,
     running_jobs: RunningJobs,
@@ -94,6 +96,7 @@ pub struct CrmBuilder {
     event_sinks: Vec<Arc<dyn EventSink>>,
     accounts: Option<AccountSettings>,
     job_handlers: JobHandlers,
+    schedules: Vec<Schedule>,
     job_signal: Arc<dyn JobSignal>,
     job_workers: usize,
     temporary_folder: PathBuf,
@@ -173,6 +176,13 @@ impl CrmBuilder {
         self
     }
 
+    /// With jobs that are begun again and again. A handler of their kind is needed too.
+    #[must_use]
+    pub fn schedule(mut self, schedule: Schedule) -> Self {
+        self.schedules.push(schedule);
+        self
+    }
+
     /// With another way to tell runners that a job is due than inside of the process.
     #[must_use]
     pub fn job_signal(mut self, signal: impl JobSignal) -> Self {
@@ -209,6 +219,7 @@ impl CrmBuilder {
             event_sinks,
             accounts,
             job_handlers,
+            schedules,
             job_signal,
             job_workers,
             temporary_folder,
@@ -237,6 +248,7 @@ impl CrmBuilder {
                 accounts,
                 organizations: OrganizationCache::new(),
                 job_handlers,
+                schedules,
                 job_signal,
                 job_workers,
                 running_jobs: RunningJobs::default(),
@@ -266,7 +278,9 @@ impl Crm {
                 .with(RevertHandler)
                 .with(BulkHandler)
                 .with(BulkUndoHandler)
-                .with(CreateHandler),
+                .with(CreateHandler)
+                .with(CleaningHandler),
+            schedules: background::schedules(),
             job_signal: Arc::new(InProcessJobSignal::default()),
             temporary_folder: std::env::temp_dir(),
             job_workers: std::thread::available_parallelism().map_or(2, |cores| cores.get().max(2)),
@@ -379,6 +393,11 @@ impl Crm {
     /// Who does jobs of which kind.
     pub(crate) fn job_handlers(&self) -> &JobHandlers {
         &self.inner.job_handlers
+    }
+
+    /// The jobs that are begun again and again.
+    pub(crate) fn schedules(&self) -> &[Schedule] {
+        &self.inner.schedules
     }
 
     /// Who is told that a job is due.
@@ -515,6 +534,7 @@ pub const fn collections() -> &'static [&'static Collection] {
         Note::COLLECTION,
         Job::COLLECTION,
         JobPayload::COLLECTION,
+        Firing::COLLECTION,
         CustomerImport::COLLECTION,
         ImportPart::COLLECTION,
         ImportMapping::COLLECTION,

@@ -7,12 +7,14 @@
 //! one that took its place, and a handler that notes its place in the same commit goes on exactly where it was.
 
 mod context;
+mod dead_letter;
 mod handler;
 mod payload;
 mod record;
 mod retry;
 pub mod runner;
 mod running;
+mod schedule;
 mod service;
 
 #[cfg(test)]
@@ -20,9 +22,11 @@ mod tests;
 
 pub use self::{
     context::{Interruption, JobContext},
+    dead_letter::{DeadLetters, Dropped, Replayed},
     handler::{JobFailure, JobHandler, JobOutcome},
     payload::JobPayload,
     record::{Job, JobError, JobId, JobPriority, JobProgress, JobState, UnknownPriority, UnknownState},
+    schedule::{Firing, FiringId, InvalidSchedule, Schedule},
     service::{Jobs, NewJob},
 };
-pub(crate) use self::{handler::JobHandlers, running::RunningJobs};
+pub(crate) use self::{handler::JobHandlers, running::RunningJobs, schedule::fire_due};

@@ -13,6 +13,7 @@ mod organization;
 mod progress;
 mod rotate_encryption_key;
 mod serve;
+mod worker;
 
 use std::{
     io::{self, Write as _},
@@ -66,6 +67,17 @@ Examples:
 
 Stop it with SIGTERM or Ctrl-C: requests in hand are answered first. A second signal ends it at once.")]
     Serve,
+    /// Run jobs and hand on events, without a port
+    ///
+    /// Every serving process does the same beside its requests; workers are added where there is more to do. It takes the
+    /// settings of the server.
+    #[command(after_help = "\
+Examples:
+  crm-http worker
+  MAX_WORKERS=8 DATABASE_URL=postgres://crm@db/crm crm-http worker
+
+Stop it with SIGTERM or Ctrl-C: jobs in hand finish their step and go back to the queue. A second signal ends it at once.")]
+    Worker,
     /// Load a sample, print who can sign in, and serve
     ///
     /// Two organizations with staff, customers, groups, tags and custom fields. It is safe to run again: what is there
@@ -154,6 +166,7 @@ pub(crate) fn run() -> ExitCode {
     };
     ended(match command {
         Command::Serve => serve::run(&settings),
+        Command::Worker => worker::run(&settings),
         Command::Demo => demo::run(&settings),
         Command::Migrate => migrate::run(&settings),
         Command::CreateSuperAdmin(options) => create_super_admin::run(&settings, options),

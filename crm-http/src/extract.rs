@@ -12,6 +12,6 @@ pub(crate) use self::{
     if_match::IfMatch,
     pairs::Pairs,
     path::Path,
-    principal::{Authenticated, Caller, key_of, shows_credentials},
+    principal::{Authenticated, Caller, authenticate_again, key_of, shows_credentials},
     upload::{FilePart, FileUpload},
 };

@@ -35,6 +35,7 @@ mod routes;
 pub mod server;
 pub mod settings;
 mod state;
+mod watching;
 
 pub use self::{
     options::{Origins, RouterOptions},

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use axum::extract::FromRef;
 use crm_core::Crm;
 
-use crate::{health::Health, metrics::Metrics, options::RouterOptions};
+use crate::{health::Health, metrics::Metrics, options::RouterOptions, watching::Watchers};
 
 /// The CRM, the options of the router and what the process observes of itself. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -17,6 +17,7 @@ struct Shared {
     options: RouterOptions,
     metrics: Metrics,
     health: Health,
+    watchers: Watchers,
     /// The methods of each route that are for anybody.
     public: HashMap<String, Vec<String>>,
 }
@@ -24,7 +25,7 @@ struct Shared {
 impl AppState {
     pub(crate) fn new(crm: Crm, options: RouterOptions, public: HashMap<String, Vec<String>>) -> Self {
         let health = Health::new(options.health_interval, options.health_timeout, crm.now());
-        Self(Arc::new(Shared { crm, options, metrics: Metrics::new(), health, public }))
+        Self(Arc::new(Shared { crm, options, metrics: Metrics::new(), health, watchers: Watchers::default(), public }))
     }
 
     pub(crate) fn crm(&self) -> &Crm {
@@ -42,6 +43,10 @@ impl AppState {
     /// Whether a route is for anybody.
     pub(crate) fn is_public(&self, method: &str, route: &str) -> bool {
         self.0.public.get(route).is_some_and(|methods| methods.iter().any(|public| public == method))
+    }
+
+    pub(crate) fn watchers(&self) -> &Watchers {
+        &self.0.watchers
     }
 
     pub(crate) fn health(&self) -> &Health {

@@ -18,6 +18,7 @@ mod demo;
 mod events;
 mod idempotency;
 mod imports;
+mod jobs;
 mod server;
 mod shared;
 mod staff;

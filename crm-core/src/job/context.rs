@@ -7,7 +7,7 @@ use std::{
 };
 
 use serde::de::DeserializeOwned;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 use uuid::Uuid;
 
 use super::{Job, JobFailure, JobProgress, JobState};
@@ -44,6 +44,8 @@ pub struct JobContext {
     progress: Mutex<Shown>,
     cancelled: Arc<AtomicBool>,
     stopped: watch::Receiver<bool>,
+    /// When the handler last got further.
+    heard: Mutex<Instant>,
 }
 
 #[derive(Debug)]
@@ -57,7 +59,8 @@ impl JobContext {
     pub(super) fn new(crm: &Crm, job: Job, by: Principal, holder: Uuid, stopped: watch::Receiver<bool>) -> Self {
         let cancelled = crm.running_jobs().begin(job.id);
         let progress = Mutex::new(Shown { progress: job.progress.clone(), before: None });
-        Self { crm: crm.clone(), job, by, holder, begun: crm.now(), progress, cancelled, stopped }
+        let heard = Mutex::new(Instant::now());
+        Self { crm: crm.clone(), job, by, holder, begun: crm.now(), progress, cancelled, stopped, heard }
     }
 
     /// The CRM.
@@ -102,6 +105,7 @@ impl JobContext {
 
     /// Notes how much is done; it is written with the next checkpoint, or within seconds.
     pub fn show(&self, done: u64, total: Option<u64>, unit: &str, message: Option<&str>) {
+        self.hear();
         let mut shown = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
         let before = *shown.before.get_or_insert(done);
         let elapsed = self.crm.now().since(self.begun).as_secs_f64();
@@ -138,11 +142,21 @@ impl JobContext {
         operation.change(self.held(further));
         match operation.try_commit().await {
             Ok(mut outcomes) => {
+                self.hear();
                 outcomes.truncate(place);
                 Ok(outcomes)
             }
             Err(error) => Err(self.failure(error, place)),
         }
+    }
+
+    fn hear(&self) {
+        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    /// How long the handler has not got further.
+    pub(super) fn silence(&self) -> Duration {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
     }
 
     /// Notes that the run is alive, with its progress.

@@ -1,9 +1,12 @@
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 
 use super::{Job, JobContext};
 use crate::{error::Error, operation::Operation};
+
+/// A run is taken for hung after so long where its handler says nothing else.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Does the jobs of one kind.
 ///
@@ -24,6 +27,17 @@ pub trait JobHandler: Send + Sync + 'static {
         5
     }
 
+    /// How long after it was begun a job is still worth doing: then it fails, attempts left or not. For ever, without.
+    fn deadline(&self) -> Option<Duration> {
+        None
+    }
+
+    /// How long a run may go without a checkpoint and without showing progress. Then it is taken for hung: it is ended,
+    /// and the attempt has failed.
+    fn patience(&self) -> Duration {
+        PATIENCE
+    }
+
     /// Does the job, or what is left of it. Between steps it asks [`JobContext::interruption`], and ends with
     /// [`JobOutcome::Interrupted`] where there is one.
     ///
@@ -33,6 +47,17 @@ pub trait JobHandler: Send + Sync + 'static {
 
     /// Adds to the commit that ends the job whatever else ends with it. `job` is as it is afterwards.
     fn ended(&self, job: &Job, operation: &mut Operation<'_>) {
+        let _ = (job, operation);
+    }
+
+    /// Adds to the commit that puts a failed job back into the queue whatever goes back with it. A condition that is not
+    /// met refuses the replay.
+    fn replayed(&self, job: &Job, operation: &mut Operation<'_>) {
+        let _ = (job, operation);
+    }
+
+    /// Adds to the commit that drops a failed job for good whatever was only kept for its replay.
+    fn dropped(&self, job: &Job, operation: &mut Operation<'_>) {
         let _ = (job, operation);
     }
 }

@@ -23,7 +23,8 @@ crate::record_ids! {
     index(priority, due_at),
     index(organization_id, -created_at),
     index(organization_id, created_by_id, -created_at),
-    index(finished_at)
+    index(finished_at),
+    index(organization_id, dead_at)
 )]
 pub struct Job {
     /// The job's id.
@@ -58,6 +59,10 @@ pub struct Job {
     /// When it is to be begun; while it runs, when the process that runs it is given up unless it is heard from. Absent
     /// once the job has ended.
     pub due_at: Option<Timestamp>,
+    /// When it is given up even if there are attempts left; never, where it is absent.
+    pub deadline_at: Option<Timestamp>,
+    /// Since when it is a dead letter: it failed, and is kept to be replayed or dropped.
+    pub dead_at: Option<Timestamp>,
     /// The run that holds the job: changes with every run, so that an earlier one can write nothing any more.
     #[serde(skip)]
     pub holder: Option<Uuid>,
@@ -106,7 +111,7 @@ pub enum JobState {
     Running,
     /// It is done.
     Succeeded,
-    /// It cannot be done.
+    /// It cannot be done, or was tried often enough. It is a dead letter until somebody replays or drops it.
     Failed,
     /// Somebody ended it before it was done.
     Cancelled,

@@ -7,7 +7,7 @@ use crate::{error::Error, port::Random};
 /// The wait before the second attempt.
 const FIRST: Duration = Duration::from_secs(2);
 /// The longest wait.
-const LONGEST: Duration = Duration::from_secs(300);
+pub(super) const LONGEST: Duration = Duration::from_secs(300);
 
 /// Whether the same work may succeed later without anybody doing anything.
 pub(super) const fn may_pass(error: &Error) -> bool {

@@ -28,9 +28,11 @@ use crate::{
 };
 
 /// The longest that a job waits to be looked at where no hint came.
-const POLL: Duration = Duration::from_secs(1);
+const POLL: Duration = Duration::from_millis(500);
 /// How often a run says that it is alive.
 const BEAT: Duration = Duration::from_secs(3);
+/// No job waits longer than this for its next attempt.
+const FARTHEST: Duration = Duration::from_secs(2 * retry::LONGEST.as_secs());
 /// How long claiming rests after a failure.
 const REST: Duration = Duration::from_secs(2);
 
@@ -47,8 +49,9 @@ pub async fn run(crm: Crm, stop: impl Future<Output = ()> + Send) {
     loop {
         let mut rest = POLL;
         while runs.set.len() <= crm.job_workers() {
-            match claim(&crm, &runs.within(crm.job_workers())).await {
+            match claim(&crm, runs.taken, &runs.within(crm.job_workers())).await {
                 Ok(Some(job)) => {
+                    runs.taken = runs.taken.wrapping_add(1);
                     let span = tracing::info_span!("job", kind = job.kind, id = %job.id, request_id = job.request_id);
                     let organization = job.meta.organization_id;
                     let run = runs.set.spawn(run_one(crm.clone(), job, stopped.clone()).instrument(span));
@@ -81,9 +84,25 @@ pub async fn run(crm: Crm, stop: impl Future<Output = ()> + Send) {
 /// Those of the store.
 pub async fn run_due(crm: &Crm) -> Result<()> {
     let (_stopper, stopped) = watch::channel(false);
-    while let Some(job) = claim(crm, &[Filter::ALL]).await? {
+    let mut taken = 0_u64;
+    while let Some(job) = claim(crm, taken, &[Filter::ALL]).await? {
+        taken += 1;
         run_one(crm.clone(), job, stopped.clone()).await;
     }
+    Ok(())
+}
+
+/// Brings back jobs whose time is further away than any wait: the clock was set back since it was written. One that a
+/// live process runs says so again before anybody takes it.
+pub(crate) async fn mend_times(crm: &Crm) -> Result<()> {
+    let now = crm.now();
+    let far = Job::priority.one_of(JobPriority::ALL).and(Job::due_at.greater_than(now.plus(FARTHEST)));
+    let mend = Change::UpdateWhere {
+        collection: Job::COLLECTION,
+        filter: far,
+        assignments: vec![Job::due_at.set(now.plus(HOLD)), UPDATED_AT.set(now)],
+    };
+    crm.store().commit(Scope::Installation, vec![mend]).await?;
     Ok(())
 }
 
@@ -92,6 +111,8 @@ pub async fn run_due(crm: &Crm) -> Result<()> {
 struct Runs {
     set: JoinSet<()>,
     organizations: HashMap<task::Id, OrganizationId>,
+    /// How many were taken up so far.
+    taken: u64,
 }
 
 impl Runs {
@@ -126,10 +147,21 @@ impl Runs {
     }
 }
 
+/// Which priority is looked at first. One in four goes to the normal ones and one in sixteen to the low ones, so that
+/// neither waits for ever while more urgent ones keep coming.
+const fn order(taken: u64) -> [JobPriority; 3] {
+    use JobPriority::{High, Low, Normal};
+    match taken % 16 {
+        15 => [Low, Normal, High],
+        3 | 7 | 11 => [Normal, High, Low],
+        _ => [High, Normal, Low],
+    }
+}
+
 /// Takes the most urgent job that is due, of the first of the filters that has one: one that waits, or one whose process
 /// fell silent.
-async fn claim(crm: &Crm, within: &[Filter]) -> Result<Option<Job>> {
-    for priority in JobPriority::ALL {
+async fn claim(crm: &Crm, taken: u64, within: &[Filter]) -> Result<Option<Job>> {
+    for priority in order(taken) {
         for within in within {
             let now = crm.now();
             let due = Job::priority.equals(priority).and(Job::due_at.at_most(now)).and(within.clone());
@@ -201,8 +233,8 @@ enum Ended {
     Failed(Error),
     /// With a code of its own, and not to be tried again.
     Hopeless(JobError),
-    /// With a code of its own; another process may know better.
-    Unknown(JobError),
+    /// With a code of its own; another attempt, or another process, may do better.
+    Again(JobError),
     Lost,
 }
 
@@ -229,6 +261,9 @@ impl Run<'_> {
             return Ok(Beginning::Ends(Ended::Hopeless(JobError { code: "INTERRUPTED".to_owned(), message })));
         }
         let now = self.crm.now();
+        if let Some(late) = self.too_late(now) {
+            return Ok(Beginning::Ends(late));
+        }
         let mut assignments = vec![Job::attempts.set(job.attempts + 1), UPDATED_AT.set(now)];
         if job.started_at.is_none() {
             assignments.push(Job::started_at.set(now));
@@ -241,9 +276,16 @@ impl Run<'_> {
         if self.handler.is_none() {
             let message =
                 format!("This version does not know jobs of kind {} (version {}).", job.kind, job.input_version);
-            return Ok(Beginning::Ends(Ended::Unknown(JobError { code: "UNKNOWN_KIND".to_owned(), message })));
+            return Ok(Beginning::Ends(Ended::Again(JobError { code: "UNKNOWN_KIND".to_owned(), message })));
         }
         Ok(Beginning::Goes)
+    }
+
+    /// The end of a job whose time is over.
+    fn too_late(&self, now: Timestamp) -> Option<Ended> {
+        let deadline = self.job().deadline_at.filter(|deadline| *deadline <= now)?;
+        let message = format!("It was not done by {deadline}.");
+        Some(Ended::Hopeless(JobError { code: "DEADLINE_EXCEEDED".to_owned(), message }))
     }
 
     /// The handler's work, while the run holds the job.
@@ -252,7 +294,7 @@ impl Run<'_> {
         let work = AssertUnwindSafe(handler.run(self.context)).catch_unwind();
         let ended = tokio::select! {
             ended = work => ended,
-            () = self.keep_alive() => return Ended::Lost,
+            ended = self.keep_alive(handler.patience()) => return ended,
         };
         match ended {
             Ok(Ok(JobOutcome::Done(result))) => Ended::Done(result),
@@ -266,19 +308,27 @@ impl Run<'_> {
         }
     }
 
-    /// Says again and again that the run is alive, and hears whether it is to stop. Resolves once the job is lost.
-    async fn keep_alive(&self) {
+    /// Says again and again that the run is alive, and hears whether it is to stop. Resolves once the job is lost, or
+    /// not worth going on with.
+    async fn keep_alive(&self, patience: Duration) -> Ended {
         let mut heard = Instant::now();
         loop {
             sleep(BEAT).await;
+            if self.context.silence() >= patience {
+                let message = format!("It got no further for {} seconds.", patience.as_secs());
+                return Ended::Again(JobError { code: "TIMED_OUT".to_owned(), message });
+            }
+            if let Some(late) = self.too_late(self.crm.now()) {
+                return late;
+            }
             match self.beat().await {
                 Ok(()) => heard = Instant::now(),
-                Err(JobFailure::Lost) => return,
+                Err(JobFailure::Lost) => return Ended::Lost,
                 Err(JobFailure::Failed(error)) => {
                     tracing::warn!(error = &error as &dyn std::error::Error, "a run cannot say that it is alive");
                     // Somebody else may take the job from now on.
                     if heard.elapsed() >= HOLD {
-                        return;
+                        return Ended::Lost;
                     }
                 }
             }
@@ -309,8 +359,8 @@ impl Run<'_> {
                 }
                 (JobState::Failed, Some(error), None)
             }
-            Ended::Unknown(error) => {
-                tracing::warn!(error = error.message, "the job is not known here");
+            Ended::Again(error) => {
+                tracing::warn!(error = error.message, code = error.code, "the job failed");
                 if self.tries_again(error.clone()).await {
                     return;
                 }
@@ -329,6 +379,7 @@ impl Run<'_> {
             Job::state.set(state),
             Job::due_at.set(None),
             Job::finished_at.set(now),
+            Job::dead_at.set(after.dead_at),
             Job::error.set(after.error.clone()),
             Job::result.set(after.result.clone()),
             UPDATED_AT.set(now),
@@ -353,6 +404,9 @@ impl Run<'_> {
             return false;
         }
         let due = self.crm.now().plus(retry::pause(job.attempts, self.crm.random()));
+        if job.deadline_at.is_some_and(|deadline| deadline <= due) {
+            return false;
+        }
         self.give_back(Some(error), due, job.attempts).await;
         true
     }

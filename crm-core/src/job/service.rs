@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{Job, JobId, JobPriority, JobProgress, JobState};
+use super::{Job, JobId, JobPriority, JobProgress, JobState, dead_letter::DeadLetters};
 use crate::{
     access::{Principal, permissions},
     crm::Crm,
@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// What the refusal of a job that is not there calls it.
-const JOB: &str = "job";
+pub(super) const JOB: &str = "job";
 
 /// The jobs of the principal's organization.
 #[derive(Clone, Copy, Debug)]
@@ -56,10 +56,11 @@ static CATALOG: LazyLock<Catalog> = LazyLock::new(|| {
         .with(CatalogField::column(Job::request_id))
         .with(CatalogField::column(Job::started_at))
         .with(CatalogField::column(Job::finished_at))
+        .with(CatalogField::column(Job::dead_at))
 });
 
 /// The fields of a job as it is shown.
-const SHOWN: [&str; 23] = [
+const SHOWN: [&str; 25] = [
     "id",
     "organization_id",
     "kind",
@@ -73,6 +74,8 @@ const SHOWN: [&str; 23] = [
     "attempts",
     "max_attempts",
     "due_at",
+    "deadline_at",
+    "dead_at",
     "heartbeat_at",
     "cancel_requested",
     "created_by_type",
@@ -90,6 +93,14 @@ impl Crm {
     #[must_use]
     pub const fn jobs(&self) -> Jobs<'_> {
         Jobs { crm: self }
+    }
+}
+
+impl<'a> Jobs<'a> {
+    /// The jobs that failed, and what can be done about them.
+    #[must_use]
+    pub const fn dead_letters(&self) -> DeadLetters<'a> {
+        DeadLetters::new(self.crm)
     }
 }
 
@@ -214,6 +225,8 @@ impl Jobs<'_> {
             attempts: 0,
             max_attempts: self.crm.job_handlers().of(new.kind).map_or(5, |handler| handler.max_attempts()),
             due_at: Some(now),
+            deadline_at: deadline(self.crm, new.kind, now),
+            dead_at: None,
             holder: None,
             heartbeat_at: None,
             cancel_requested: false,
@@ -244,11 +257,16 @@ impl Jobs<'_> {
     }
 
     /// A job of the principal's organization, whoever began it.
-    async fn within(&self, by: &Principal, id: JobId) -> Result<Job> {
+    pub(super) async fn within(&self, by: &Principal, id: JobId) -> Result<Job> {
         let job = self.crm.repo::<Job>().get(by.scope(), id).await?;
         // The store gives an installation's record to whoever knows its id.
         job.filter(|job| job.meta.organization_id == by.organization).ok_or(Error::NotFound(JOB))
     }
+}
+
+/// When a job of the kind that is begun now is given up.
+pub(super) fn deadline(crm: &Crm, kind: &str, now: Timestamp) -> Option<Timestamp> {
+    crm.job_handlers().of(kind).and_then(|handler| handler.deadline()).map(|deadline| now.plus(deadline))
 }
 
 fn in_sight(by: &Principal) -> Filter {
@@ -265,6 +283,7 @@ pub(super) fn end(job: &mut Job, state: JobState, now: Timestamp) {
     job.due_at = None;
     job.holder = None;
     job.finished_at = Some(now);
+    job.dead_at = (state == JobState::Failed).then_some(now);
 }
 
 /// What an event tells of a job.
@@ -275,6 +294,6 @@ pub(super) fn told(job: &Job) -> serde_json::Value {
 }
 
 /// The record's next version.
-const fn next(meta: &Meta) -> Meta {
+pub(super) const fn next(meta: &Meta) -> Meta {
     Meta { version: meta.version + 1, ..*meta }
 }

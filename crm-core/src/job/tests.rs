@@ -1,5 +1,9 @@
 //! Jobs end well, or are tried again, or fail with a reason; and never run twice at once.
 
+mod dead_letters;
+mod hung;
+mod schedules;
+
 use std::{
     sync::{
         Arc,
@@ -14,7 +18,7 @@ use tokio::sync::{Notify, mpsc};
 
 use super::{
     Job, JobContext, JobFailure, JobHandler, JobId, JobOutcome, JobPriority, JobProgress, JobState, Jobs, NewJob,
-    context::HOLD, runner,
+    Schedule, context::HOLD, runner,
 };
 use crate::{
     Crm, Error,
@@ -51,6 +55,14 @@ impl JobHandler for Double {
         3
     }
 
+    fn deadline(&self) -> Option<Duration> {
+        (self.kind == "is late").then_some(Duration::from_secs(60))
+    }
+
+    fn patience(&self) -> Duration {
+        Duration::from_secs(30)
+    }
+
     /// `fails`: gives up so often. `waits`: goes on when it is told to, then writes a team.
     async fn run(&self, context: &JobContext) -> Result<JobOutcome, JobFailure> {
         let _ = self.began.send(context.job().id);
@@ -64,6 +76,7 @@ impl JobHandler for Double {
                 Ok(JobOutcome::Done(json!({"name": context.input::<String>()?})))
             }
             "panics" => panic!("a fault"),
+            "hangs" => std::future::pending().await,
             _ => {
                 self.goes_on.notified().await;
                 if context.interruption().is_some() {
@@ -121,6 +134,9 @@ async fn world_with(workers: usize) -> World {
         .job_handler(double("fails"))
         .job_handler(double("waits"))
         .job_handler(double("panics"))
+        .job_handler(double("hangs"))
+        .job_handler(double("is late"))
+        .schedule(Schedule::new("tests", "30 4 * * *", "fails", &"at dawn").expect("times"))
         .build();
     let by = Principal::system(OrganizationId(crm.new_id_at::<OrganizationId>(clock_now(&clock)).0));
     World { crm, clock, by, began, goes_on, failures_left }

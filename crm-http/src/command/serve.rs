@@ -68,7 +68,7 @@ pub(super) async fn serve(settings: &Settings, crm: Crm) -> Result<(), Failure> 
 }
 
 /// Ends the background work, then the store.
-async fn close(crm: Crm, background: tokio::task::JoinHandle<()>, timeout: Duration) {
+pub(super) async fn close(crm: Crm, background: tokio::task::JoinHandle<()>, timeout: Duration) {
     let closed = async {
         if let Err(error) = background.await {
             tracing::error!(%error, "The background work broke.");
@@ -106,7 +106,7 @@ fn warn_of_later(settings: &Settings) {
 }
 
 /// Ends when the process is told to stop, by SIGTERM or Ctrl-C.
-async fn signalled() {
+pub(super) async fn signalled() {
     let interrupted = async {
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;

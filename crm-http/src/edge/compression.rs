@@ -26,7 +26,8 @@ pub(super) fn is_worthwhile(asked: &Asked, response: &Response) -> bool {
         && !route.contains("/auth/")
         && !route.contains("/api-keys")
         && headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).is_some_and(|content_type| {
-            content_type.starts_with("text/")
+            // An encoder keeps events back until it has enough of them.
+            (content_type.starts_with("text/") && !content_type.starts_with("text/event-stream"))
                 || content_type.starts_with("application/json")
                 || content_type.starts_with("application/x-ndjson")
                 || content_type.starts_with("application/javascript")

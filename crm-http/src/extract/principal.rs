@@ -50,6 +50,17 @@ impl FromRequestParts<AppState> for Principal {
     }
 }
 
+/// Who acts by these headers now: for answers that go on for long.
+pub(crate) async fn authenticate_again(
+    state: &AppState,
+    headers: &HeaderMap,
+    context: RequestContext,
+) -> Result<Principal, Problem> {
+    let (credentials, _) = credentials(headers, state.options().https)?;
+    let organization = text(headers, ORGANIZATION)?;
+    Ok(state.crm().accounts().authenticate(credentials.acting_in(organization), context).await?)
+}
+
 async fn authenticate(parts: &Parts, state: &AppState, exchange: &Exchange) -> Result<Principal, Problem> {
     let headers = &parts.headers;
     let (credentials, by_cookie) = credentials(headers, state.options().https)?;

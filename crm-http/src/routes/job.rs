@@ -1,5 +1,8 @@
 //! Long work.
 
+mod dead_letter;
+mod watch;
+
 use axum::{extract::State, response::Response};
 use crm_core::{
     Crm,
@@ -18,7 +21,13 @@ use crate::{
 };
 
 pub(crate) fn routes() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new().routes(routes!(list)).routes(routes!(search)).routes(routes!(get)).routes(routes!(cancel))
+    OpenApiRouter::new()
+        .routes(routes!(list))
+        .routes(routes!(search))
+        .routes(routes!(get))
+        .routes(routes!(cancel))
+        .merge(watch::routes())
+        .merge(dead_letter::routes())
 }
 
 /// List jobs

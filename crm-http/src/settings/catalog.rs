@@ -99,7 +99,7 @@ pub const SETTINGS: &[Setting] = &[
         "1GiB",
         "The largest file that is imported over HTTP, such as 500MB; a bare number is bytes.",
     ),
-    now("MAX_WORKERS", "0", "Threads that answer requests; 0 for as many as there are cores."),
+    now("MAX_WORKERS", "0", "Threads, and jobs of one organization at once; 0 for as many as there are cores."),
     now("SHUTDOWN_TIMEOUT", "30000", "How long requests in hand may take after a stop; a bare number is milliseconds."),
     now(
         "SHUTDOWN_DELAY",

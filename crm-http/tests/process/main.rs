@@ -7,6 +7,7 @@ mod support;
 
 mod commands;
 mod import;
+mod jobs;
 mod killed;
 mod outage;
 mod redis;

@@ -93,6 +93,25 @@ impl JobHandler for RevertHandler {
             ],
         });
     }
+
+    fn replayed(&self, job: &Job, operation: &mut Operation<'_>) {
+        let Some(id) = job.record_id else { return };
+        // Nobody has begun to take it back anew.
+        let left =
+            CustomerImport::state.equals(ImportState::Cancelled).and(CustomerImport::revert_job_id.equals(job.id));
+        let now = operation.now();
+        operation.change(Change::Update {
+            collection: CustomerImport::COLLECTION,
+            id,
+            expected_version: None,
+            condition: Some((left, WhenUnmet::Abort)),
+            assignments: vec![
+                CustomerImport::state.set(ImportState::Reverting),
+                CustomerImport::error.set(None),
+                UPDATED_AT.set(now),
+            ],
+        });
+    }
 }
 
 struct Run<'a> {

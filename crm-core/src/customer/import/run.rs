@@ -84,14 +84,45 @@ impl JobHandler for ImportHandler {
                 UPDATED_AT.set(now),
             ],
         });
+        // A failed one may be replayed, and reads on where it stopped.
+        if job.state == JobState::Failed {
+            return;
+        }
         // With the end, not before: a run that dies just short of it is made again, a dry run from its first row.
-        operation.change(Change::UpdateWhere {
-            collection: ImportPart::COLLECTION,
-            filter: ImportPart::import_id
-                .equals(CustomerImportId(id))
-                .and(ImportPart::text.equals(String::new()).negated()),
-            assignments: vec![ImportPart::text.set(String::new())],
+        operation.change(without_rows(CustomerImportId(id)));
+    }
+
+    fn replayed(&self, job: &Job, operation: &mut Operation<'_>) {
+        let Some(id) = job.record_id else { return };
+        let now = operation.now();
+        operation.change(Change::Update {
+            collection: CustomerImport::COLLECTION,
+            id,
+            expected_version: None,
+            condition: Some((CustomerImport::state.equals(ImportState::Failed), WhenUnmet::Abort)),
+            assignments: vec![
+                CustomerImport::state.set(ImportState::Queued),
+                CustomerImport::error.set(None),
+                CustomerImport::finished_at.set(None),
+                CustomerImport::revertible_until.set(None),
+                UPDATED_AT.set(now),
+            ],
         });
+    }
+
+    fn dropped(&self, job: &Job, operation: &mut Operation<'_>) {
+        if let Some(id) = job.record_id {
+            operation.change(without_rows(CustomerImportId(id)));
+        }
+    }
+}
+
+/// Erases the rows of the file that were not refused.
+fn without_rows(id: CustomerImportId) -> Change {
+    Change::UpdateWhere {
+        collection: ImportPart::COLLECTION,
+        filter: ImportPart::import_id.equals(id).and(ImportPart::text.equals(String::new()).negated()),
+        assignments: vec![ImportPart::text.set(String::new())],
     }
 }
 

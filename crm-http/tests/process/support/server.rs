@@ -49,9 +49,19 @@ impl Server {
 
     /// Starts the binary with more settings.
     pub(crate) fn begin_with(place: &Place, settings: &[(&str, &str)]) -> Self {
+        Self::run(place, "serve", settings)
+    }
+
+    /// Starts a worker.
+    pub(crate) fn work(place: &Place) -> Self {
+        Self::run(place, "worker", &[])
+    }
+
+    fn run(place: &Place, what: &str, settings: &[(&str, &str)]) -> Self {
         let port =
             TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port();
         let mut process = command(place.folder())
+            .arg(what)
             .envs(place.settings())
             .env("PORT", port.to_string())
             .env("RATE_LIMIT_IP", "off")
