@@ -1,6 +1,10 @@
 //! Long work that is watched, that failed, and that is done again.
 
-use crm_core::job::runner;
+use crm_core::{
+    job::{Job, runner},
+    record::Record as _,
+    store::{Change, Filter, Scope},
+};
 use serde_json::{Value, json};
 
 use crate::support::{App, Form, on_every_store};
@@ -8,6 +12,17 @@ use crate::support::{App, Form, on_every_store};
 fn users(rows: usize) -> String {
     let rows: String = (0..rows).map(|row| format!("User {row},u{row}@example.com\n")).collect();
     format!("name,email\n{rows}")
+}
+
+/// Has the jobs given up, as if the processes that ran them had died each time.
+async fn wear_out(app: &App, which: Filter) {
+    let attempts = Change::UpdateWhere {
+        collection: Job::COLLECTION,
+        filter: which.and(Job::attempts.equals(0_i64)),
+        assignments: vec![Job::attempts.set(5_i64)],
+    };
+    app.crm.store().commit(Scope::Installation, vec![attempts]).await.expect("committed");
+    runner::run_due(&app.crm).await.expect("ran");
 }
 
 /// The events of a body: their names, ids and data.
@@ -84,6 +99,39 @@ on_every_store! {
         assert_eq!(shop.admin.delete("/jobs/dead-letters").await.ok(), json!({"dropped": 3, "has_more": false}));
         shop.admin.delete("/jobs/dead-letters?state=failed").await.invalid(&["state"]);
         assert_eq!(shop.admin.get("/jobs?kind=customer_import&state=failed").await.ids().len(), 4);
+    }
+
+    /// A change of many whose processes died again and again is replayed with what it was given, and can be undone then; one
+    /// that is undone cannot be replayed.
+    async fn changes_of_many_are_replayed(setup: Setup) {
+        let app = App::start(setup.without_background()).await;
+        let shop = app.organization("Shop").await;
+        shop.admin.post("/customers", json!({"name": "Amélie"})).await.created();
+        let mut jobs = Vec::new();
+        for city in ["Lyon", "Nice"] {
+            let change = json!({"filter": {"field": "name", "op": "=", "value": "Amélie"}, "set": {"name": city}});
+            let answer = shop.admin.patch("/customers/batch?async=true", change).await;
+            answer.expect_status(202);
+            jobs.push(answer.json()["id"].as_str().expect("a job").to_owned());
+            wear_out(&app, Job::kind.equals("customer_bulk_change".to_owned())).await;
+        }
+        shop.admin.post("/customers?async=true", json!({"name": "Zoé"})).await.expect_status(202);
+        wear_out(&app, Job::kind.equals("customer_create".to_owned())).await;
+        let letters = shop.admin.get("/jobs/dead-letters").await.ok();
+        let codes: Vec<_> = letters["data"].as_array().expect("jobs").iter().map(|job| &job["error"]["code"]).collect();
+        assert_eq!(codes, ["INTERRUPTED"; 3]);
+        assert_eq!(shop.admin.get("/customers").await.ok()["data"][0]["name"], "Amélie");
+
+        shop.admin.post(format!("/jobs/{}/undo", jobs[1]), json!({})).await.expect_status(202);
+        let replayed = shop.admin.post("/jobs/dead-letters/replay", json!({})).await.ok();
+        assert_eq!(replayed, json!({"replayed": 2, "refused": 1, "has_more": false}));
+        runner::run_due(&app.crm).await.expect("ran");
+        let names = shop.admin.get("/customers?sort=name").await.ok();
+        assert_eq!((&names["data"][0]["name"], &names["data"][1]["name"]), (&json!("Lyon"), &json!("Zoé")));
+        shop.admin.post(format!("/jobs/{}/undo", jobs[0]), json!({})).await.expect_status(202);
+        runner::run_due(&app.crm).await.expect("ran");
+        assert_eq!(shop.admin.get("/customers?sort=name").await.ok()["data"][0]["name"], "Amélie");
+        assert_eq!(shop.admin.delete("/jobs/dead-letters").await.ok()["dropped"], 1);
     }
 
     /// Who watches is told of what changes until the end, and who comes back hears what is newer.

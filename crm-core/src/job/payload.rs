@@ -9,15 +9,23 @@ use crate::{
     error::Result,
     operation::Operation,
     record::{ID, Meta, Record, UPDATED_AT},
-    store::Change,
+    store::{Change, WhenUnmet},
     time::Timestamp,
 };
 
 /// How long the payload of a job is kept that failed for a reason that may pass, so that the job can be run again.
 const KEPT: Duration = Duration::from_hours(24);
 /// The reasons that may pass.
-const PASSING: [&str; 7] =
-    ["INTERNAL", "INTERRUPTED", "RATE_LIMITED", "UNAVAILABLE", "UNKNOWN_KIND", "UPSTREAM_ERROR", "VERSION_CONFLICT"];
+const PASSING: [&str; 8] = [
+    "INTERNAL",
+    "INTERRUPTED",
+    "RATE_LIMITED",
+    "TIMED_OUT",
+    "UNAVAILABLE",
+    "UNKNOWN_KIND",
+    "UPSTREAM_ERROR",
+    "VERSION_CONFLICT",
+];
 
 /// What a job is given beside its input. It goes with the job's end.
 #[derive(Clone, Debug, PartialEq, Record)]
@@ -66,6 +74,23 @@ impl JobPayload {
         } else {
             Change::DeleteWhere { collection: Self::COLLECTION, filter }
         });
+    }
+
+    /// Keeps it for a job that is replayed, which is refused where it is not there any more.
+    pub(crate) fn keep(job: &Job, operation: &mut Operation<'_>) {
+        let now = operation.now();
+        operation.change(Change::Update {
+            collection: Self::COLLECTION,
+            id: job.id.0,
+            expected_version: None,
+            condition: Some((Self::kept_until.exists(), WhenUnmet::Abort)),
+            assignments: vec![Self::kept_until.set(None), UPDATED_AT.set(now)],
+        });
+    }
+
+    /// Removes that of a job that is dropped.
+    pub(crate) fn discard(job: &Job, operation: &mut Operation<'_>) {
+        operation.change(Change::DeleteWhere { collection: Self::COLLECTION, filter: ID.equals(job.id.0) });
     }
 
     /// Removes those of an organization that nobody needs any more. For the background work.

@@ -76,6 +76,14 @@ impl JobHandler for CreateHandler {
     fn ended(&self, job: &Job, operation: &mut Operation<'_>) {
         JobPayload::release(job, operation);
     }
+
+    fn replayed(&self, job: &Job, operation: &mut Operation<'_>) {
+        JobPayload::keep(job, operation);
+    }
+
+    fn dropped(&self, job: &Job, operation: &mut Operation<'_>) {
+        JobPayload::discard(job, operation);
+    }
 }
 
 /// Outside, what went wrong with the commit; inside, why the customer is refused.

@@ -23,7 +23,7 @@ use crate::{
     job::{Job, JobContext, JobFailure, JobHandler, JobOutcome, JobPayload},
     operation::Operation,
     record::{ID, Record as _, UPDATED_AT},
-    store::{Change, Filter, Position, Query},
+    store::{Change, Filter, Position, Query, WhenUnmet},
 };
 
 /// The kind of these jobs.
@@ -91,6 +91,24 @@ impl JobHandler for BulkHandler {
             filter: ID.equals(job.id.0),
             assignments: vec![BulkChange::undoable_until.set(now.plus(UNDOABLE)), UPDATED_AT.set(now)],
         });
+    }
+
+    fn replayed(&self, job: &Job, operation: &mut Operation<'_>) {
+        JobPayload::keep(job, operation);
+        // Nobody has begun to undo it.
+        let untouched = BulkChange::undo_job_id.missing().and(BulkChange::closed.equals(false));
+        let now = operation.now();
+        operation.change(Change::Update {
+            collection: BulkChange::COLLECTION,
+            id: job.id.0,
+            expected_version: None,
+            condition: Some((untouched, WhenUnmet::Abort)),
+            assignments: vec![BulkChange::undoable_until.set(None), UPDATED_AT.set(now)],
+        });
+    }
+
+    fn dropped(&self, job: &Job, operation: &mut Operation<'_>) {
+        JobPayload::discard(job, operation);
     }
 }
 

@@ -21,7 +21,7 @@ use crate::{
     job::{Job, JobContext, JobFailure, JobHandler, JobId, JobOutcome, JobState},
     operation::Operation,
     record::{ID, Record as _, UPDATED_AT},
-    store::{Change, Query},
+    store::{Change, Query, WhenUnmet},
 };
 
 /// The kind of these jobs.
@@ -93,6 +93,20 @@ impl JobHandler for BulkUndoHandler {
             collection: BulkChange::COLLECTION,
             filter: ID.equals(id).and(BulkChange::undo_job_id.equals(Some(job.id))),
             assignments: vec![BulkChange::undo_job_id.set(None), UPDATED_AT.set(now)],
+        });
+    }
+
+    fn replayed(&self, job: &Job, operation: &mut Operation<'_>) {
+        let Some(id) = job.record_id else { return };
+        // Nobody has begun to undo it anew.
+        let left = BulkChange::undo_job_id.missing().and(BulkChange::closed.equals(false));
+        let now = operation.now();
+        operation.change(Change::Update {
+            collection: BulkChange::COLLECTION,
+            id,
+            expected_version: None,
+            condition: Some((left, WhenUnmet::Abort)),
+            assignments: vec![BulkChange::undo_job_id.set(job.id), UPDATED_AT.set(now)],
         });
     }
 }
