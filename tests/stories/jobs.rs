@@ -109,7 +109,7 @@ on_every_store! {
         shop.admin.post("/customers", json!({"name": "Amélie"})).await.created();
         let mut jobs = Vec::new();
         for city in ["Lyon", "Nice"] {
-            let change = json!({"filter": {"field": "name", "op": "=", "value": "Amélie"}, "set": {"name": city}});
+            let change = json!({"filter": {"field": "name", "op": "==", "value": "Amélie"}, "set": {"name": city}});
             let answer = shop.admin.patch("/customers/batch?async=true", change).await;
             answer.expect_status(202);
             jobs.push(answer.json()["id"].as_str().expect("a job").to_owned());
