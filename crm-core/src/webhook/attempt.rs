@@ -22,7 +22,7 @@ use crate::{
     port::{OutboundAnswer, OutboundFailure, OutboundRequest},
     record::{ID, Record as _, UPDATED_AT},
     secret::Secret,
-    store::{Assignment, Change, Scope, StoreError},
+    store::{Assignment, Change, Outcome, Scope, StoreError},
     time::Timestamp,
 };
 
@@ -49,15 +49,14 @@ pub(super) struct Ended {
 }
 
 /// Writes to the store, again and again where it is away for a moment.
-pub(super) async fn written(crm: &Crm, scope: Scope, changes: Vec<Change>) -> Result<()> {
+pub(super) async fn written(crm: &Crm, scope: Scope, changes: Vec<Change>) -> Result<Vec<Outcome>> {
     for rest in RESTS {
         match crm.store().commit(scope, changes.clone()).await {
             Err(StoreError::Unavailable { .. }) => sleep(rest).await,
-            outcome => return Ok(outcome.map(|_| ())?),
+            outcome => return Ok(outcome?),
         }
     }
-    crm.store().commit(scope, changes).await?;
-    Ok(())
+    Ok(crm.store().commit(scope, changes).await?)
 }
 
 /// A change of a delivery that is in our hands; of one that is not any more, nothing.
@@ -113,7 +112,9 @@ async fn send(crm: &Crm, webhook: &Webhook, delivery: &WebhookDelivery) -> Resul
             entry.error.get_or_insert_with(|| UNWRITABLE.to_owned());
             written(crm, scope, changes(entry)).await?;
         }
-        written => written?,
+        written => {
+            written?;
+        }
     }
     match verdict {
         Verdict::Gone => disable(crm, webhook, DisabledReason::Gone).await?,

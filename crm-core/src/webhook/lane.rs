@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::{DeliveryState, ReplayRequest, Webhook, WebhookId, input::ReplayedState};
 use crate::{
     record::{Column, ID, Meta, Record, UPDATED_AT},
-    store::{Change, Filter, head},
+    store::{Assignment, Change, Filter, head},
     time::Timestamp,
 };
 
@@ -118,23 +118,24 @@ impl WebhookLane {
         ID.equals(self.id).and(Self::holder.equals(self.holder.unwrap_or(Uuid::nil())))
     }
 
-    /// Gives it back after a turn: there is something to do again at `due_at`, or at once where somebody has said so
-    /// meanwhile.
-    pub(super) fn give_back(&self, turn: &Turn, due_at: Option<Timestamp>, now: Timestamp) -> [Change; 2] {
-        let update = |filter, assignments| Change::UpdateWhere { collection: Self::COLLECTION, filter, assignments };
+    /// Gives it back after a turn: there is something to do again at `due_at`. Touches nothing where somebody has said
+    /// meanwhile that there is something to do.
+    pub(super) fn give_back(&self, turn: &Turn, due_at: Option<Timestamp>, now: Timestamp) -> Change {
+        let filter = self.ours().and(VERSION.equals(self.meta.version));
+        let mut assignments = Self::given_back(turn, now);
+        assignments.push(Self::due_at.set(due_at));
+        Change::UpdateWhere { collection: Self::COLLECTION, filter, assignments }
+    }
+
+    /// The same for when somebody has said so: it is due since then.
+    pub(super) fn give_back_due(&self, turn: &Turn, now: Timestamp) -> Change {
+        let assignments = Self::given_back(turn, now);
+        Change::UpdateWhere { collection: Self::COLLECTION, filter: self.ours(), assignments }
+    }
+
+    fn given_back(turn: &Turn, now: Timestamp) -> Vec<Assignment> {
         let rest = turn.rest().map_or(now, |rest| now.plus(rest));
-        [
-            update(self.ours().and(VERSION.equals(self.meta.version)), vec![Self::due_at.set(due_at)]),
-            update(
-                self.ours(),
-                vec![
-                    Self::held_until.set(rest),
-                    Self::holder.set(None),
-                    Self::failures.set(turn.failures),
-                    UPDATED_AT.set(now),
-                ],
-            ),
-        ]
+        vec![Self::held_until.set(rest), Self::holder.set(None), Self::failures.set(turn.failures), UPDATED_AT.set(now)]
     }
 }
 

@@ -83,8 +83,15 @@ pub(super) async fn leave(crm: &Crm, lane: &WebhookLane) {
 }
 
 async fn give_back(crm: &Crm, lane: &WebhookLane, turn: &Turn, due_at: Option<Timestamp>) {
-    let changes = lane.give_back(turn, due_at, crm.now());
-    if let Err(error) = written(crm, Scope::Installation, changes.into()).await {
+    let now = crm.now();
+    let given = async {
+        let outcomes = written(crm, Scope::Installation, vec![lane.give_back(turn, due_at, now)]).await?;
+        if outcomes.first() == Some(&Outcome::Touched(0)) {
+            written(crm, Scope::Installation, vec![lane.give_back_due(turn, now)]).await?;
+        }
+        Ok::<_, Error>(())
+    };
+    if let Err(error) = given.await {
         tracing::warn!(error = &error as &dyn std::error::Error, "the lane of a webhook cannot be given back");
     }
 }
