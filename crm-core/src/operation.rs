@@ -141,6 +141,12 @@ impl<'a> Operation<'a> {
         self.changes.push(change);
     }
 
+    /// Any other change, made before all others: whoever wants the same record waits then, instead of spoiling a commit
+    /// that is nearly done.
+    pub(crate) fn change_first(&mut self, change: Change) {
+        self.changes.insert(0, change);
+    }
+
     /// Tells runners once it is committed that there is a job.
     pub(crate) const fn tell_runners(&mut self) {
         self.has_jobs = true;

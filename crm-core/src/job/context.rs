@@ -138,15 +138,14 @@ impl JobContext {
     }
 
     async fn commit(&self, mut operation: Operation<'_>, further: Vec<Assignment>) -> Result<Vec<Outcome>, JobFailure> {
-        let place = operation.len();
-        operation.change(self.held(further));
+        // Of a long commit, the job comes first: else each of its attempts may find that the heartbeat changed it.
+        operation.change_first(self.held(further));
         match operation.try_commit().await {
-            Ok(mut outcomes) => {
+            Ok(outcomes) => {
                 self.hear();
-                outcomes.truncate(place);
-                Ok(outcomes)
+                Ok(outcomes.into_iter().skip(1).collect())
             }
-            Err(error) => Err(self.failure(error, place)),
+            Err(error) => Err(self.failure(error, 0)),
         }
     }
 
