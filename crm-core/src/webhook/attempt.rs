@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use super::{
-    DeliveryAttempt, DeliveryState, DisabledReason, Webhook, WebhookDelivery,
+    DeliveryAttempt, DeliveryState, DisabledReason, SigningSecret, Webhook, WebhookDelivery,
     lane::WebhookLane,
     schedule::{self, PATIENCE, Verdict},
     service,
@@ -43,9 +43,17 @@ const CUT_OFF: &str = "What became of this attempt is not known: its process end
 const UNWRITABLE: &str = "What the receiver answered cannot be kept.";
 
 /// How an attempt went, for the webhook's lane.
-pub(super) struct Ended {
-    pub(super) failed: bool,
-    pub(super) wait: Option<Duration>,
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Ended {
+    /// The receiver took it.
+    Arrived,
+    /// It did not, and may ask for time.
+    Failed {
+        /// So much.
+        wait: Option<Duration>,
+    },
+    /// Nobody is there any more: the webhook is disabled.
+    Gone,
 }
 
 /// Writes to the store, again and again where it is away for a moment.
@@ -60,36 +68,59 @@ pub(super) async fn written(crm: &Crm, scope: Scope, changes: Vec<Change>) -> Re
 }
 
 /// A change of a delivery that is in our hands; of one that is not any more, nothing.
-pub(super) fn held(delivery: &WebhookDelivery, assignments: Vec<Assignment>) -> Change {
+fn held(delivery: &WebhookDelivery, assignments: Vec<Assignment>) -> Change {
     let ours = ID.equals(delivery.id).and(WebhookDelivery::holder.equals(delivery.holder.unwrap_or(Uuid::nil())));
     Change::UpdateWhere { collection: WebhookDelivery::COLLECTION, filter: ours, assignments }
 }
 
+/// A webhook with what is opened once for several deliveries.
+pub(super) struct Sender<'a> {
+    webhook: &'a Webhook,
+    /// Nothing where it cannot be opened.
+    opened: Option<Opened>,
+}
+
+/// What is sealed at rest.
+struct Opened {
+    secrets: Vec<SigningSecret>,
+    headers: Vec<(String, Secret<String>)>,
+}
+
+impl<'a> Sender<'a> {
+    pub(super) fn new(crm: &Crm, webhook: &'a Webhook) -> Self {
+        let opened = service::secrets(crm, webhook, crm.now())
+            .and_then(|secrets| Ok(Opened { secrets, headers: service::headers(crm, webhook)? }))
+            .inspect_err(|error| {
+                tracing::error!(error = error as &dyn std::error::Error, "a webhook cannot be signed");
+            })
+            .ok();
+        Self { webhook, opened }
+    }
+}
+
 /// Sends a delivery that is in our hands, and writes what became of it.
-pub(super) async fn attempt(crm: &Crm, webhook: &Webhook, delivery: WebhookDelivery) -> Ended {
-    match AssertUnwindSafe(send(crm, webhook, &delivery)).catch_unwind().await {
+pub(super) async fn attempt(crm: &Crm, sender: &Sender<'_>, delivery: WebhookDelivery) -> Ended {
+    match AssertUnwindSafe(send(crm, sender, &delivery)).catch_unwind().await {
         Ok(Ok(ended)) => ended,
         Err(_) => {
             tracing::error!("an attempt to deliver broke");
-            Ended { failed: true, wait: None }
+            Ended::Failed { wait: None }
         }
         Ok(Err(error)) => {
             // Whoever takes it up next notes that nothing is known of it; the receiver knows the message by its id.
             tracing::warn!(error = &error as &dyn std::error::Error, "what became of a delivery cannot be written");
-            Ended { failed: true, wait: None }
+            Ended::Failed { wait: None }
         }
     }
 }
 
-async fn send(crm: &Crm, webhook: &Webhook, delivery: &WebhookDelivery) -> Result<Ended> {
+async fn send(crm: &Crm, sender: &Sender<'_>, delivery: &WebhookDelivery) -> Result<Ended> {
+    let webhook = sender.webhook;
     let (begun, clock) = (crm.now(), Instant::now());
-    let outcome = match (crm.outbound(), request(crm, webhook, delivery, begun)) {
-        (Some(outbound), Ok(request)) => outbound.post(request).await,
+    let outcome = match (crm.outbound(), request(sender, delivery, begun)) {
+        (Some(outbound), Some(request)) => outbound.post(request).await,
         (None, _) => return Err(Error::internal("there is no way out")),
-        (_, Err(error)) => {
-            tracing::error!(error = &error as &dyn std::error::Error, "a webhook cannot be signed");
-            Err(OutboundFailure::Broken("The webhook's secret cannot be opened: rotate it.".to_owned()))
-        }
+        (_, None) => Err(OutboundFailure::Broken("The webhook's secret cannot be opened: rotate it.".to_owned())),
     };
     let elapsed = clock.elapsed();
     let now = crm.now();
@@ -124,8 +155,9 @@ async fn send(crm: &Crm, webhook: &Webhook, delivery: &WebhookDelivery) -> Resul
         _ => {}
     }
     Ok(match verdict {
-        Verdict::Retry { wait } => Ended { failed: true, wait },
-        _ => Ended { failed: false, wait: None },
+        Verdict::Delivered => Ended::Arrived,
+        Verdict::Retry { wait } => Ended::Failed { wait },
+        Verdict::Gone => Ended::Gone,
     })
 }
 
@@ -189,12 +221,12 @@ pub(super) enum CutOff {
     Waits(Vec<Assignment>),
 }
 
-fn request(crm: &Crm, webhook: &Webhook, delivery: &WebhookDelivery, now: Timestamp) -> Result<OutboundRequest> {
+fn request(sender: &Sender<'_>, delivery: &WebhookDelivery, now: Timestamp) -> Option<OutboundRequest> {
+    let Opened { secrets, headers } = sender.opened.as_ref()?;
     let id = delivery.event_id.to_string();
     let timestamp = now.as_milliseconds().div_euclid(1000);
-    let secrets = service::secrets(crm, webhook, now)?;
     let signatures: Vec<String> = secrets.iter().map(|secret| secret.sign(&id, timestamp, &delivery.payload)).collect();
-    let mut headers = service::headers(crm, webhook)?;
+    let mut headers = headers.clone();
     for (name, value) in [
         ("content-type", "application/json".to_owned()),
         ("webhook-id", id),
@@ -203,7 +235,8 @@ fn request(crm: &Crm, webhook: &Webhook, delivery: &WebhookDelivery, now: Timest
     ] {
         headers.push((name.to_owned(), Secret::new(value)));
     }
-    Ok(OutboundRequest { url: webhook.url.clone(), headers, body: Bytes::from(delivery.payload.clone()) })
+    let body = Bytes::from(delivery.payload.clone());
+    Some(OutboundRequest { url: sender.webhook.url.clone(), headers, body })
 }
 
 /// The assignments of a delivery that has ended.

@@ -3,7 +3,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{DeliveryState, ReplayRequest, Webhook, WebhookId, input::ReplayedState};
+use super::{DeliveryState, ReplayRequest, Webhook, WebhookId, attempt::Ended, input::ReplayedState};
 use crate::{
     record::{Column, ID, Meta, Record, UPDATED_AT},
     store::{Assignment, Change, Filter, head},
@@ -144,28 +144,46 @@ impl WebhookLane {
 pub(super) struct Turn {
     failures: i64,
     wait: Option<Duration>,
+    /// Nothing was sent yet after a rest.
+    is_probing: bool,
+    /// Nobody wants any more.
+    is_over: bool,
 }
 
 impl Turn {
     /// After so many failures.
     pub(super) const fn after(failures: i64) -> Self {
-        Self { failures, wait: None }
+        Self { failures, wait: None, is_probing: failures >= FAILURES, is_over: false }
     }
 
     /// Whether the receiver seems to be there.
     pub(super) const fn goes_on(&self) -> bool {
-        self.failures < FAILURES && self.wait.is_none()
+        self.failures < FAILURES && self.wait.is_none() && !self.is_over
     }
 
     /// How many deliveries of at most so many are taken up next. After a rest one shows whether the receiver is back.
-    pub(super) fn width(&self, most: usize) -> usize {
-        usize::try_from(FAILURES.saturating_sub(self.failures)).unwrap_or_default().clamp(1, most)
+    pub(super) const fn width(&self, most: usize) -> usize {
+        if self.failures < FAILURES { most } else { 1 }
     }
 
-    /// One attempt has ended: `failed`, or not; and everything waits where the receiver asks for it.
-    pub(super) fn note(&mut self, failed: bool, wait: Option<Duration>) {
-        self.failures = if failed { self.failures.saturating_add(1) } else { 0 };
-        self.wait = self.wait.max(wait);
+    /// Whether one more is sent beside so many that are under way: not where all of these may fail and be enough.
+    pub(super) fn takes(&self, in_hand: usize) -> bool {
+        let in_hand = i64::try_from(in_hand).unwrap_or(i64::MAX);
+        in_hand == 0 && self.is_probing
+            || !self.is_over && self.wait.is_none() && self.failures.saturating_add(in_hand) < FAILURES
+    }
+
+    /// One attempt has ended; everything waits where the receiver asks for it.
+    pub(super) fn note(&mut self, ended: Ended) {
+        self.is_probing = false;
+        match ended {
+            Ended::Arrived => self.failures = 0,
+            Ended::Failed { wait } => {
+                self.failures = self.failures.saturating_add(1);
+                self.wait = self.wait.max(wait);
+            }
+            Ended::Gone => self.is_over = true,
+        }
     }
 
     /// How long the webhook is left alone.
@@ -213,33 +231,38 @@ pub(super) fn ready(now: Timestamp) -> Filter {
 mod tests {
     use super::*;
 
+    const FAILED: Ended = Ended::Failed { wait: None };
+
     #[test]
     fn a_webhook_rests_after_ten_failures() {
         let mut turn = Turn::after(0);
-        assert_eq!(turn.width(8), 8);
         for _ in 0..FAILURES - 1 {
-            turn.note(true, None);
+            turn.note(FAILED);
         }
         assert!(turn.goes_on() && turn.rest().is_none());
-        assert_eq!(turn.width(8), 1);
+        assert_eq!((turn.width(8), turn.takes(0)), (8, true));
+        assert!(!turn.takes(1), "it may be the tenth");
         for rest in [30, 60, 120, 240, 300, 300] {
-            turn.note(true, None);
-            assert!(!turn.goes_on());
+            turn.note(FAILED);
+            assert!(!turn.goes_on() && !turn.takes(0));
             assert_eq!(turn.rest(), Some(Duration::from_secs(rest)));
         }
-        assert_eq!(Turn::after(i64::MAX).rest(), Some(LONGEST_REST));
-        turn.note(false, None);
+        let probing = Turn::after(i64::MAX);
+        assert_eq!((probing.rest(), probing.width(8)), (Some(LONGEST_REST), 1));
+        assert!(probing.takes(0) && !probing.takes(1), "one shows whether it is back");
+        turn.note(Ended::Arrived);
         assert!(turn.goes_on() && turn.rest().is_none(), "a success ends it");
     }
 
     #[test]
     fn a_receiver_may_ask_for_time() {
+        let asked = |seconds| Ended::Failed { wait: Some(Duration::from_secs(seconds)) };
         let mut turn = Turn::after(0);
-        turn.note(true, Some(Duration::from_secs(7)));
-        turn.note(true, Some(Duration::from_secs(5)));
+        turn.note(asked(7));
+        turn.note(asked(5));
         assert!(!turn.goes_on());
         assert_eq!(turn.rest(), Some(Duration::from_secs(7)));
-        turn.note(true, Some(Duration::from_secs(3600)));
+        turn.note(asked(3600));
         assert_eq!(turn.rest(), Some(LONGEST_REST));
     }
 }

@@ -5,15 +5,16 @@ use std::{
     time::Duration,
 };
 
-use futures::StreamExt as _;
+use futures::{StreamExt as _, stream::FuturesUnordered};
 use tokio::{
     sync::Semaphore,
     time::{Instant, sleep, timeout},
 };
+use uuid::Uuid;
 
 use super::{
     DeliveryState, Webhook, WebhookDelivery,
-    attempt::{self, CutOff, Ended, held, written},
+    attempt::{self, CutOff, Sender, written},
     deliver::HOLD,
     lane::{Turn, WebhookLane},
     plan::DISABLED,
@@ -30,8 +31,11 @@ use crate::{
 
 /// Attempts of one webhook at once.
 const WIDTH: usize = 4;
-/// Deliveries that are taken up together: few enough that all can hang and be written within the hold.
-const ROUND: usize = 8;
+/// The most deliveries that are taken up together.
+const ROUND: usize = 32;
+/// Of these none is begun later: so soon it is looked again whether the webhook is wanted, and the last ones can hang and
+/// be written within the hold.
+const LAST_BEGIN: Duration = Duration::from_millis(250);
 /// Deliveries to a webhook that is disabled, ended together.
 const MANY: usize = 200;
 /// A turn has no further round after so long.
@@ -105,6 +109,8 @@ async fn serve(crm: &Crm, lane: &WebhookLane, tools: &Tools, turn: &mut Turn) ->
         replay::step(crm, lane, replay).await?;
     }
     let begun = Instant::now();
+    // As many as the receiver takes in the time.
+    let mut round = 2 * WIDTH;
     loop {
         let scope = Scope::Organization(lane.meta.organization_id);
         let Some(webhook) = crm.repo::<Webhook>().get(scope, lane.id).await? else {
@@ -113,7 +119,7 @@ async fn serve(crm: &Crm, lane: &WebhookLane, tools: &Tools, turn: &mut Turn) ->
             crm.store().commit(Scope::Installation, vec![WebhookLane::bury(lane.id, now)]).await?;
             return Ok(Some(now));
         };
-        let width = if webhook.enabled { turn.width(ROUND) } else { MANY };
+        let width = if webhook.enabled { turn.width(round) } else { MANY };
         let waiting =
             WebhookDelivery::webhook_id.equals(lane.id).and(WebhookDelivery::due_at.greater_than(Timestamp::MIN));
         let query = Query::new(waiting, width + 1).sorted(vec![WebhookDelivery::due_at.ascending()]);
@@ -133,7 +139,7 @@ async fn serve(crm: &Crm, lane: &WebhookLane, tools: &Tools, turn: &mut Turn) ->
         if !webhook.enabled {
             let unwanted;
             (due, unwanted) = due.into_iter().partition(|delivery| delivery.event_type == TEST);
-            due.truncate(turn.width(ROUND));
+            due.truncate(turn.width(round));
             if !unwanted.is_empty() {
                 give_up(crm, unwanted, now).await?;
                 next = Some(now);
@@ -148,20 +154,23 @@ async fn serve(crm: &Crm, lane: &WebhookLane, tools: &Tools, turn: &mut Turn) ->
         };
         let _permit = permit.map_err(Error::internal)?;
         let taken = begin(crm, lane, due, crm.now()).await?;
-        let webhook = &webhook;
-        let mut attempts = futures::stream::iter(taken)
-            .map(|delivery| async move {
-                if tools.is_stopping() {
-                    return put_back(crm, &delivery).await.map(|()| None);
-                }
-                Ok(Some(attempt::attempt(crm, webhook, delivery).await))
-            })
-            .buffer_unordered(WIDTH);
-        while let Some(ended) = attempts.next().await {
-            if let Some(Ended { failed, wait }) = ended? {
-                turn.note(failed, wait);
+        let (sender, noted) = (Sender::new(crm, &webhook), Instant::now());
+        let (mut waiting, mut in_hand) = (taken.into_iter(), FuturesUnordered::new());
+        loop {
+            while in_hand.len() < WIDTH
+                && turn.takes(in_hand.len())
+                && !tools.is_stopping()
+                && noted.elapsed() < LAST_BEGIN
+                && let Some(delivery) = waiting.next()
+            {
+                in_hand.push(attempt::attempt(crm, &sender, delivery));
             }
+            let Some(ended) = in_hand.next().await else { break };
+            turn.note(ended);
         }
+        let unsent: Vec<WebhookDelivery> = waiting.collect();
+        round = if unsent.is_empty() { (2 * round).min(ROUND) } else { (round - unsent.len().min(round)).max(WIDTH) };
+        put_back(crm, lane, unsent).await?;
         if !turn.goes_on() || tools.is_stopping() || begun.elapsed() > TURN {
             return Ok(Some(crm.now()));
         }
@@ -233,14 +242,31 @@ async fn begin(
     Ok(ours)
 }
 
-/// Gives back what was noted and not sent.
-async fn put_back(crm: &Crm, delivery: &WebhookDelivery) -> Result<()> {
-    let back = vec![
-        WebhookDelivery::attempts.increment(-1_i64),
-        WebhookDelivery::holder.set(None),
-        WebhookDelivery::due_at.set(crm.now()),
-    ];
-    crm.store().commit(Scope::Installation, vec![held(delivery, back)]).await?;
+/// Gives back what was noted and not sent, as it was before.
+async fn put_back(crm: &Crm, lane: &WebhookLane, unsent: Vec<WebhookDelivery>) -> Result<()> {
+    if unsent.is_empty() {
+        return Ok(());
+    }
+    let now = crm.now();
+    let back = |ids: Vec<Uuid>, last_attempt_at: Option<Timestamp>| Change::UpdateWhere {
+        collection: WebhookDelivery::COLLECTION,
+        filter: ID.one_of(ids).and(WebhookDelivery::holder.equals(lane.holder)),
+        assignments: vec![
+            WebhookDelivery::attempts.increment(-1_i64),
+            WebhookDelivery::last_attempt_at.set(last_attempt_at),
+            WebhookDelivery::holder.set(None),
+            WebhookDelivery::due_at.set(now),
+        ],
+    };
+    let (tried, untried): (Vec<_>, Vec<_>) = unsent.into_iter().partition(|delivery| !delivery.log.0.is_empty());
+    let mut changes: Vec<Change> = tried
+        .into_iter()
+        .map(|delivery| back(vec![delivery.id.into()], delivery.log.0.last().map(|last| last.at)))
+        .collect();
+    if !untried.is_empty() {
+        changes.push(back(untried.into_iter().map(|delivery| delivery.id.into()).collect(), None));
+    }
+    written(crm, Scope::Installation, changes).await?;
     Ok(())
 }
 
