@@ -11,6 +11,15 @@ pub fn new_uuid(now: Timestamp, random: &dyn Random) -> uuid::Uuid {
     uuid::Builder::from_unix_timestamp_millis(milliseconds, &bytes).into_uuid()
 }
 
+/// A UUIDv8 (RFC 9562) of a hash: the same for the same, so that nothing of one name is made twice.
+pub(crate) fn uuid_of_hash(hash: impl IntoIterator<Item = u8>) -> uuid::Uuid {
+    let mut bytes = [0; 16];
+    for (byte, hashed) in bytes.iter_mut().zip(hash) {
+        *byte = hashed;
+    }
+    uuid::Builder::from_custom_bytes(bytes).into_uuid()
+}
+
 /// The smallest id of that instant: what was made before has a smaller one. So ids serve as an index of time.
 #[must_use]
 pub fn first_uuid_of(instant: Timestamp) -> uuid::Uuid {

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::{
     crm::Crm,
     error::Result,
-    id::OrganizationId,
+    id::{OrganizationId, uuid_of_hash},
     record::{Meta, Record},
     store::{Change, Filter, Outcome, Scope, StoreError, WhenUnmet},
     time::Timestamp,
@@ -107,12 +107,6 @@ pub(crate) async fn let_go(crm: &Crm, holder: Uuid) -> Result<()> {
     Ok(())
 }
 
-/// A UUIDv8 (RFC 9562) of the name's hash.
 fn id_of(name: &str) -> LeaseId {
-    let digest = Sha256::digest(name.as_bytes());
-    let mut bytes = [0; 16];
-    for (byte, hashed) in bytes.iter_mut().zip(digest.iter()) {
-        *byte = *hashed;
-    }
-    LeaseId(uuid::Builder::from_custom_bytes(bytes).into_uuid())
+    LeaseId(uuid_of_hash(Sha256::digest(name.as_bytes())))
 }

@@ -7,7 +7,7 @@ use crate::{
     access::Principal,
     crm::Crm,
     error::{Error, Result},
-    id::new_uuid,
+    id::{new_uuid, uuid_of_hash},
     record::{Meta, Record as _, UPDATED_AT},
     store::{Change, Json, Outcome, Scope, StoreError, WhenUnmet},
 };
@@ -286,11 +286,7 @@ fn claim_id(by: &Principal, request: &KeyedRequest<'_>) -> ClaimId {
         // No part holds it.
         hash.update([0]);
     }
-    let mut bytes = [0; 16];
-    for (byte, hashed) in bytes.iter_mut().zip(hash.finalize().iter()) {
-        *byte = *hashed;
-    }
-    ClaimId(uuid::Builder::from_custom_bytes(bytes).into_uuid())
+    ClaimId(uuid_of_hash(hash.finalize()))
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use crate::{
     access::Principal,
     crm::Crm,
     error::{Error, Result},
-    id::OrganizationId,
+    id::{OrganizationId, uuid_of_hash},
     operation::Operation,
     record::{Meta, Record, UPDATED_AT},
     store::{Change, Filter, Json, Query, Scope, StoreError, WhenUnmet},
@@ -89,14 +89,9 @@ impl Schedule {
         Ok(found.timestamp().into())
     }
 
-    /// A UUIDv8 (RFC 9562) of the name's hash.
+    /// Made from the name.
     fn id(&self) -> FiringId {
-        let digest = Sha256::digest(format!("schedule {}", self.name));
-        let mut bytes = [0; 16];
-        for (byte, hashed) in bytes.iter_mut().zip(digest.iter()) {
-            *byte = *hashed;
-        }
-        FiringId(uuid::Builder::from_custom_bytes(bytes).into_uuid())
+        FiringId(uuid_of_hash(Sha256::digest(self.name.as_bytes())))
     }
 }
 
