@@ -2,6 +2,8 @@
 //!
 //! - `queue`: messages that wait are taken and acknowledged, 32 in hand, by the in-store queue on PostgreSQL and on SQLite
 //!   (`synchronous = FULL`); the floor claims with `SKIP LOCKED` (on SQLite in one transaction at a time) and deletes.
+//! - `relay`: events go from the outbox on PostgreSQL to RabbitMQ; the floor reads, publishes with confirms and marks as
+//!   many at once. Then it is printed how long an event takes from its commit to who handles it.
 //! - `limits`: a request is counted by Redis, beside `EVALSHA` of the same script; and what counting in the process adds
 //!   to a request to the router.
 //! - `webhooks`: signed deliveries to a receiver on loopback, 50 at once; the floor signs, posts with reqwest and writes
@@ -13,6 +15,7 @@
 
 mod limits;
 mod queues;
+mod relay;
 mod webhooks;
 mod writer;
 
@@ -23,6 +26,6 @@ use criterion::{Criterion, criterion_group, criterion_main};
 criterion_group! {
     name = benches;
     config = Criterion::default().sample_size(10).measurement_time(Duration::from_secs(8));
-    targets = queues::queues, limits::limits, webhooks::webhooks
+    targets = queues::queues, relay::relay, limits::limits, webhooks::webhooks
 }
 criterion_main!(benches);
