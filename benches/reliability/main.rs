@@ -12,6 +12,7 @@
 //! One element is one message, request or delivery. The servers are private ones that write before they acknowledge.
 
 #![expect(clippy::unwrap_used, reason = "a bench that cannot go on ends")]
+#![expect(clippy::print_stdout, reason = "a bench tells what it measured")]
 
 mod limits;
 mod queues;
