@@ -27,7 +27,7 @@ fn number(name: &str, default: u64) -> u64 {
 }
 
 /// How often the server is killed.
-fn rounds() -> u64 {
+pub(crate) fn rounds() -> u64 {
     number("CRM_KILL_ROUNDS", 3)
 }
 
