@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use serde_json::json;
 
-use super::{clean_now, pause_after};
+use super::{clean_now, pause_after, schedules};
 use crate::{
     Crm, Error,
     access::{Principal, RequestContext},
@@ -68,4 +68,10 @@ async fn old_things_go_and_others_stay() {
     let (kept, sessions, tokens, _) = count().await;
     assert_eq!((kept, sessions, tokens), (1, 0, 0), "the bin is emptied, and the session is past its end");
     assert!(crm.customers().get(&by, customers[1].id).await.is_ok());
+}
+
+/// Times that cannot be read would leave the schedule out, and nothing would ever be removed.
+#[test]
+fn the_times_of_cleaning_can_be_read() {
+    assert_eq!(schedules().len(), 1);
 }

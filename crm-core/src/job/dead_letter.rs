@@ -20,8 +20,8 @@ const MOST: usize = 1000;
 /// So often is a change tried again that lost a race.
 const ATTEMPTS: usize = 10;
 
-/// The jobs of the principal's organization that failed: kept with what they were given, to be replayed once their cause
-/// is mended, or dropped. Like every job that has ended they are removed after 30 days.
+/// The jobs of the principal's organization that failed: kept with what they were given, as long as their handler keeps it,
+/// to be replayed once their cause is mended, or dropped. Like every job that has ended they are removed after 30 days.
 #[derive(Clone, Copy, Debug)]
 pub struct DeadLetters<'a> {
     crm: &'a Crm,

@@ -29,7 +29,9 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
 /// List dead letters
 ///
 /// The jobs that failed, of the whole organization: each is kept for 30 days after its end with what it was given, until
-/// somebody replays it, once its cause is mended, or drops it. Why it failed is in `error`, since when in `dead_at`.
+/// somebody replays it, once its cause is mended, or drops it. What bulk changes and creations of customers were given is
+/// kept for a day, and only where the reason may pass: later they are begun anew. Why a job failed is in `error`, since
+/// when in `dead_at`.
 /// Filters are those of the list of jobs, such as `kind`.
 #[utoipa::path(
     get, path = "/jobs/dead-letters", tag = "Jobs", params(ListParameters),
