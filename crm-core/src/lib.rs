@@ -31,6 +31,7 @@ pub mod repo;
 pub mod resealing;
 pub mod rule;
 pub mod secret;
+pub mod segment;
 pub mod store;
 pub mod tenancy;
 pub mod text;

@@ -43,6 +43,10 @@ declare_permissions! {
     CUSTOMERS_IMPORT = "customers:import";
     /// Rename and merge tags.
     TAGS_WRITE = "tags:write";
+    /// Read segments, count and list their members.
+    SEGMENTS_READ = "segments:read";
+    /// Make, change and remove segments.
+    SEGMENTS_WRITE = "segments:write";
     /// Read the declarations of custom fields.
     FIELDS_READ = "fields:read";
     /// Declare, change, archive and purge custom fields.

@@ -70,6 +70,7 @@ impl Role {
         const READER: PermissionSet = PermissionSet::of(&[
             p::PROFILE_WRITE,
             p::CUSTOMERS_READ,
+            p::SEGMENTS_READ,
             p::FIELDS_READ,
             p::TEAMS_READ,
             p::ORGANIZATION_READ,
@@ -77,7 +78,7 @@ impl Role {
             p::JOBS_WRITE,
         ]);
         const WRITER: PermissionSet =
-            PermissionSet::of(&[p::CUSTOMERS_WRITE, p::CUSTOMERS_DELETE, p::CUSTOMERS_IMPORT]);
+            PermissionSet::of(&[p::CUSTOMERS_WRITE, p::CUSTOMERS_DELETE, p::CUSTOMERS_IMPORT, p::SEGMENTS_WRITE]);
         match self {
             Self::SuperAdmin | Self::Admin => PermissionSet::every(),
             Self::TL => READER.union(WRITER).union(PermissionSet::of(&[

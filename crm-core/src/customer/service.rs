@@ -19,6 +19,7 @@ use crate::{
     input::{Members, Patch},
     operation::Operation,
     record::Record as _,
+    segment::SegmentMember,
     store::{Change, Filter, Json, Query},
     tenancy::Team,
     time::Timestamp,
@@ -322,6 +323,7 @@ fn remove(operation: &mut Operation<'_>, customer: &Customer) {
     operation.change(of(ContactPoint::customer_id.equals(customer.id), ContactPoint::COLLECTION));
     operation.change(of(BulkNote::customer_id.equals(customer.id), BulkNote::COLLECTION));
     operation.change(of(Note::customer_id.equals(customer.id), Note::COLLECTION));
+    operation.change(of(SegmentMember::customer_id.equals(customer.id), SegmentMember::COLLECTION));
     operation.change(of(UniqueValue::record_id.equals(customer.id.0), UniqueValue::COLLECTION));
     operation.delete(customer);
     let version = customer.meta.version + 1;
