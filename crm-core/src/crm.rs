@@ -14,6 +14,7 @@ use crate::{
     },
     audit::{Audit, AuditEntry},
     background::{self, CleaningHandler},
+    campaign::{Campaign, Communication},
     customer::{
         BulkChange, BulkHandler, BulkNote, BulkUndoHandler, ContactPoint, CreateHandler, Customer, CustomerGroup,
         ExportPlaces, Note,
@@ -548,6 +549,8 @@ pub const fn collections() -> &'static [&'static Collection] {
         Webhook::COLLECTION,
         WebhookDelivery::COLLECTION,
         WebhookLane::COLLECTION,
+        Campaign::COLLECTION,
+        Communication::COLLECTION,
     ];
     COLLECTIONS
 }

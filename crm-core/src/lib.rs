@@ -7,6 +7,7 @@ pub mod access;
 pub mod account;
 pub mod audit;
 pub mod background;
+pub mod campaign;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod contact;
