@@ -73,6 +73,7 @@ fn customer(number: u64) -> Customer {
         opening_spend: Money::ZERO,
         opening_visits: 0,
         last_active: Some(now),
+        opening_last_active: None,
         active_at: now,
         total_orders: 0,
         total_order_value: Money::ZERO,

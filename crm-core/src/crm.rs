@@ -29,6 +29,7 @@ use crate::{
     lease::Lease,
     limit::Limits,
     list::CursorKey,
+    order::Order,
     port::{
         Clock, EventSink, InProcessJobSignal, JobSignal, OperatingSystemRandom, Outbound, Random, RequestLimiter,
         SystemClock,
@@ -534,6 +535,7 @@ pub const fn collections() -> &'static [&'static Collection] {
         ContactPoint::COLLECTION,
         CustomerGroup::COLLECTION,
         Note::COLLECTION,
+        Order::COLLECTION,
         Job::COLLECTION,
         JobPayload::COLLECTION,
         Firing::COLLECTION,

@@ -26,6 +26,7 @@ pub mod lease;
 pub mod limit;
 pub mod list;
 pub mod operation;
+pub mod order;
 pub mod port;
 pub mod record;
 pub mod repo;

@@ -80,6 +80,10 @@ pub struct Customer {
     pub opening_visits: i64,
     /// When the customer last did something.
     pub last_active: Option<Timestamp>,
+    /// `last_active` without the orders: what they do not take back when they are called off. Absent where it was never
+    /// said, and in records from before there were orders.
+    #[serde(skip)]
+    pub opening_last_active: Option<Timestamp>,
     /// `last_active`, or `created_at` where there is none: what `inactive_days` counts from.
     #[serde(skip)]
     pub active_at: Timestamp,
@@ -194,6 +198,7 @@ impl Customer {
             opening_spend: Money::ZERO,
             opening_visits: 0,
             last_active: None,
+            opening_last_active: None,
             active_at: meta.created_at,
             total_orders: 0,
             total_order_value: Money::ZERO,

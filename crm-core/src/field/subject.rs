@@ -1,6 +1,7 @@
 use super::AppliesTo;
 use crate::{
     customer::{self, Customer},
+    order::{self, Order},
     record::Record as _,
     rule::Catalog,
     store::Collection,
@@ -26,7 +27,12 @@ impl AppliesTo {
                 column: Customer::custom.name(),
                 catalog: customer::declared_catalog,
             }),
-            Self::Order | Self::Query => None,
+            Self::Order => Some(Subject {
+                collection: Order::COLLECTION,
+                column: Order::custom.name(),
+                catalog: order::declared_catalog,
+            }),
+            Self::Query => None,
         }
     }
 }
