@@ -15,6 +15,7 @@ use crate::{
     audit::{Audit, AuditEntry},
     background::{self, CleaningHandler},
     campaign::{Campaign, Communication},
+    complaint::Complaint,
     customer::{
         BulkChange, BulkHandler, BulkNote, BulkUndoHandler, ContactPoint, CreateHandler, Customer, CustomerGroup,
         ExportPlaces, Note,
@@ -536,6 +537,7 @@ pub const fn collections() -> &'static [&'static Collection] {
         CustomerGroup::COLLECTION,
         Note::COLLECTION,
         Order::COLLECTION,
+        Complaint::COLLECTION,
         Job::COLLECTION,
         JobPayload::COLLECTION,
         Firing::COLLECTION,

@@ -63,3 +63,4 @@ pub use self::{
     shape::{CustomerShape, ShapedCustomer},
     tag::{MergedTags, RenamedTag, TagChange, TagCount},
 };
+pub(crate) use self::{service::CUSTOMER, write::is_race};

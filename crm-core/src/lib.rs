@@ -8,6 +8,7 @@ pub mod account;
 pub mod audit;
 pub mod background;
 pub mod campaign;
+pub mod complaint;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod contact;

@@ -33,6 +33,7 @@ mod agent;
 mod api_key;
 mod audit;
 mod auth;
+mod complaint;
 mod customer;
 mod documentation;
 mod export;
@@ -65,6 +66,7 @@ pub(crate) fn api() -> OpenApiRouter<AppState> {
         .merge(role::routes())
         .merge(organization::routes())
         .merge(customer::routes())
+        .merge(complaint::routes())
         .merge(export::routes())
         .merge(group::routes())
         .merge(tag::routes())

@@ -11,6 +11,7 @@ mod support;
 
 mod account;
 mod audit;
+mod complaint;
 mod contract;
 mod custom_field;
 mod customers;

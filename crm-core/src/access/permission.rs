@@ -41,6 +41,10 @@ declare_permissions! {
     CUSTOMERS_PURGE = "customers:purge";
     /// Create and change customers from a file, and take an import back.
     CUSTOMERS_IMPORT = "customers:import";
+    /// Read complaints.
+    COMPLAINTS_READ = "complaints:read";
+    /// Take down and change complaints.
+    COMPLAINTS_WRITE = "complaints:write";
     /// Rename and merge tags.
     TAGS_WRITE = "tags:write";
     /// Read segments, count and list their members.

@@ -71,14 +71,20 @@ impl Role {
             p::PROFILE_WRITE,
             p::CUSTOMERS_READ,
             p::SEGMENTS_READ,
+            p::COMPLAINTS_READ,
             p::FIELDS_READ,
             p::TEAMS_READ,
             p::ORGANIZATION_READ,
             p::JOBS_READ,
             p::JOBS_WRITE,
         ]);
-        const WRITER: PermissionSet =
-            PermissionSet::of(&[p::CUSTOMERS_WRITE, p::CUSTOMERS_DELETE, p::CUSTOMERS_IMPORT, p::SEGMENTS_WRITE]);
+        const WRITER: PermissionSet = PermissionSet::of(&[
+            p::CUSTOMERS_WRITE,
+            p::CUSTOMERS_DELETE,
+            p::CUSTOMERS_IMPORT,
+            p::COMPLAINTS_WRITE,
+            p::SEGMENTS_WRITE,
+        ]);
         match self {
             Self::SuperAdmin | Self::Admin => PermissionSet::every(),
             Self::TL => READER.union(WRITER).union(PermissionSet::of(&[

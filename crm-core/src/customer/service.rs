@@ -11,6 +11,7 @@ use super::{
 use crate::{
     access::{Principal, permissions},
     account::User,
+    complaint::Complaint,
     contact::Country,
     crm::Crm,
     error::{Error, Result},
@@ -134,7 +135,7 @@ impl Customers<'_> {
         Ok(self.write_one(by, Ask::Restore(id), options).await?.customer)
     }
 
-    /// Removes a customer, in the bin or not, and its notes for good.
+    /// Removes a customer, in the bin or not, its notes and complaints for good.
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::VersionConflict`], [`Error::Forbidden`] without `customers:purge`.
@@ -324,6 +325,7 @@ fn remove(operation: &mut Operation<'_>, customer: &Customer) {
     operation.change(of(BulkNote::customer_id.equals(customer.id), BulkNote::COLLECTION));
     operation.change(of(Note::customer_id.equals(customer.id), Note::COLLECTION));
     operation.change(of(SegmentMember::customer_id.equals(customer.id), SegmentMember::COLLECTION));
+    operation.change(of(Complaint::customer_id.equals(customer.id), Complaint::COLLECTION));
     operation.change(of(UniqueValue::record_id.equals(customer.id.0), UniqueValue::COLLECTION));
     operation.delete(customer);
     let version = customer.meta.version + 1;

@@ -22,6 +22,8 @@ pub const EVENT_TYPES: &[EventType] = &[
         "A spent refresh token was used again; its session has ended.",
         "`user_id`, `session_id`",
     ),
+    event("complaint.created", "A complaint was taken down.", "`id`, `customer_id`, `status`"),
+    event("complaint.updated", "A complaint was changed.", "`id`, `customer_id`, `status`"),
     event("customer.created", "A customer was created.", "`id`, `changed` (names of fields)"),
     event("customer.deleted", "A customer was put into the bin.", "`id`, `changed`"),
     event("customer.purged", "A customer was removed for good.", "`id`"),
