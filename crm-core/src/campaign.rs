@@ -5,8 +5,12 @@
 //! rule, a template or a customer that changes afterwards changes nothing. Any number of processes send what was planned:
 //! each claims some communications, which notes the attempt, and only then hands them to the channel.
 
+mod calling_code;
 mod communication;
 mod record;
+pub mod template;
+pub mod variant;
+pub mod window;
 
 pub use self::{
     communication::{
