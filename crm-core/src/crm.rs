@@ -32,8 +32,8 @@ use crate::{
     list::CursorKey,
     order::Order,
     port::{
-        Clock, EventSink, InProcessJobSignal, JobSignal, OperatingSystemRandom, Outbound, Random, RequestLimiter,
-        SystemClock,
+        Channel, Channels, Clock, EventSink, InProcessJobSignal, JobSignal, OperatingSystemRandom, Outbound, Random,
+        RequestLimiter, SystemClock,
         cache::{Cache, SharedCache},
         queue::SharedQueue,
     },
@@ -66,6 +66,7 @@ struct Inner {
     cache: Option<SharedCache>,
     hints: Hints,
     outbound: Option<Arc<dyn Outbound>>,
+    channels: Channels,
     queue: Option<SharedQueue>,
     delivery_hint: Notify,
     field_hint: Notify,
@@ -94,6 +95,7 @@ pub struct CrmBuilder {
     limiter: Option<Arc<dyn RequestLimiter>>,
     cache: Option<SharedCache>,
     outbound: Option<Arc<dyn Outbound>>,
+    channels: Channels,
     queue: Option<SharedQueue>,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
@@ -165,6 +167,13 @@ impl CrmBuilder {
         self
     }
 
+    /// With one more way by which messages reach customers, in the place of another of the same name.
+    #[must_use]
+    pub fn channel(mut self, channel: impl Channel) -> Self {
+        self.channels.add(Arc::new(channel));
+        self
+    }
+
     /// With these settings for accounts. Without, keys are made at random and end with the process:
     /// see [`AccountSettings::ephemeral`].
     #[must_use]
@@ -217,6 +226,7 @@ impl CrmBuilder {
             limiter,
             cache,
             outbound,
+            channels,
             queue,
             clock,
             random,
@@ -245,6 +255,7 @@ impl CrmBuilder {
                 cache,
                 hints: Hints::default(),
                 outbound,
+                channels,
                 queue,
                 delivery_hint: Notify::new(),
                 field_hint: Notify::new(),
@@ -272,6 +283,7 @@ impl Crm {
             limiter: None,
             cache: None,
             outbound: None,
+            channels: Channels::default(),
             queue: None,
             clock: Arc::new(SystemClock),
             random: Arc::new(OperatingSystemRandom),
@@ -342,6 +354,17 @@ impl Crm {
     #[must_use]
     pub fn new_id_at<I: RecordId>(&self, now: Timestamp) -> I {
         I::from(new_uuid(now, self.inner.random.as_ref()))
+    }
+
+    /// The channel of that name, where there is one.
+    #[must_use]
+    pub fn channel(&self, name: &str) -> Option<&dyn Channel> {
+        self.inner.channels.find(name)
+    }
+
+    /// The names of the channels that there are.
+    pub fn channel_names(&self) -> impl Iterator<Item = &'static str> {
+        self.inner.channels.names()
     }
 
     /// What cursors of lists are signed with.

@@ -1,8 +1,10 @@
-//! Contracts of what lies outside: time, randomness, where events go, who is told of work, and requests to others.
+//! Contracts of what lies outside: time, randomness, where events go, who is told of work, requests to others, and
+//! the ways by which messages reach customers.
 //!
 //! An embedder may bring its own; the ones here are the defaults and the doubles for tests.
 
 pub mod cache;
+mod channel;
 mod clock;
 mod event_sink;
 mod job_signal;
@@ -11,7 +13,9 @@ mod outbound;
 pub mod queue;
 mod random;
 
+pub(crate) use self::channel::Channels;
 pub use self::{
+    channel::{Accepted, Channel, OutgoingMessage, SendFailure},
     clock::{Clock, ManualClock, SystemClock},
     event_sink::EventSink,
     job_signal::{InProcessJobSignal, JobSignal},

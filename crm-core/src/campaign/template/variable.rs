@@ -187,9 +187,7 @@ impl Variable {
 
     pub(super) const fn kind(&self) -> Kind {
         match self {
-            Self::Declared(
-                Declared::Spend | Declared::Visits | Declared::TotalOrders | Declared::TotalOrderValue,
-            )
+            Self::Declared(Declared::Spend | Declared::Visits | Declared::TotalOrders | Declared::TotalOrderValue)
             | Self::Custom { r#type: CustomFieldType::Number | CustomFieldType::Money, .. } => Kind::Number,
             Self::Declared(Declared::LastActive | Declared::LastOrderDate | Declared::CreatedAt)
             | Self::Custom { r#type: CustomFieldType::Datetime, .. } => Kind::Instant,
