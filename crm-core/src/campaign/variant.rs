@@ -143,11 +143,12 @@ mod tests {
             let variants: Vec<CampaignVariant> = weights.iter().map(|weight| variant("A", *weight)).collect();
             let (campaign, customer) = ids(campaign, customer);
             let share = share(campaign, customer, Some(holdout), &variants);
-            prop_assert!(match share {
+            let fits = match share {
                 Share::Holdout => holdout > 0,
                 Share::Whole => variants.is_empty(),
                 Share::Variant(place) => place < variants.len(),
-            });
+            };
+            prop_assert!(fits);
         }
     }
 }
