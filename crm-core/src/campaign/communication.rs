@@ -70,6 +70,9 @@ pub struct Communication {
     pub reason: Option<String>,
     /// When the vendor took it.
     pub sent_at: Option<Timestamp>,
+    /// When the vendor's receipt first said that it was sent.
+    #[serde(skip)]
+    pub confirmed_at: Option<Timestamp>,
     /// When it arrived.
     pub delivered_at: Option<Timestamp>,
     /// When it was read.
