@@ -1,5 +1,5 @@
-//! Work that goes on beside requests: sealing the audit trail, handing on events, delivering them to webhooks, running
-//! jobs, cleaning up.
+//! Work that goes on beside requests: sealing the audit trail, handing on events, delivering them to webhooks, sending
+//! campaigns, running jobs, cleaning up.
 //!
 //! Any number of processes may run it; leases see to it that one at a time does each piece.
 
@@ -16,6 +16,7 @@ use uuid::Uuid;
 use crate::{
     access::Principal,
     audit::sealer::{self, Heads},
+    campaign,
     crm::Crm,
     customer::{self, import},
     error::{Error, Result},
@@ -68,6 +69,10 @@ pub async fn run(crm: Crm, stop: impl Future<Output = ()> + Send) {
         let _ = told.wait_for(|stopped| *stopped).await;
     });
     let mut told = stopped.clone();
+    let campaigns = campaign::run(crm.clone(), async move {
+        let _ = told.wait_for(|stopped| *stopped).await;
+    });
+    let mut told = stopped.clone();
     let hints = hint::run(crm.clone(), async move {
         let _ = told.wait_for(|stopped| *stopped).await;
     });
@@ -79,7 +84,7 @@ pub async fn run(crm: Crm, stop: impl Future<Output = ()> + Send) {
         stop.await;
         let _ = stopper.send(true);
     };
-    tokio::join!(seal, publish, events, fields, fire, jobs, webhooks, hints, stop);
+    tokio::join!(seal, publish, events, fields, fire, jobs, webhooks, campaigns, hints, stop);
     // Else others wait until the leases end.
     let _ = timeout(POLL, lease::let_go(&crm, holder)).await;
 }

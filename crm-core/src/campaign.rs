@@ -5,10 +5,23 @@
 //! rule, a template or a customer that changes afterwards changes nothing. Any number of processes send what was planned:
 //! each claims some communications, which notes the attempt, and only then hands them to the channel.
 
+mod admission;
+mod batch;
 mod calling_code;
 mod communication;
+mod decide;
+mod input;
+mod message;
+mod outcome;
+mod plan;
 mod record;
+mod run;
+mod send;
+mod service;
+mod states;
+mod statistics;
 pub mod template;
+mod trial;
 pub mod variant;
 pub mod window;
 
@@ -17,8 +30,20 @@ pub use self::{
         Communication, CommunicationId, CommunicationStage, CommunicationStatus, UnknownCommunicationStage,
         UnknownCommunicationStatus,
     },
+    input::{
+        ChangedCampaign, NewCampaign, ReplacedCampaign, Topic, TrialAddresses, TrialRequest, VendorTemplate, Whole,
+    },
     record::{
         Campaign, CampaignChannel, CampaignId, CampaignStatus, CampaignVariant, CampaignVariants, ClockTime, HOLDOUT,
         InvalidClockTime, SendingWindow, UnknownCampaignChannel, UnknownCampaignStatus, UnknownWeekday, Weekday,
     },
+    run::{CampaignRun, RunStep, UnknownRunStep},
+    send::send_due,
+    service::Campaigns,
+    statistics::{CampaignDetail, CampaignStatistics, CommunicationCounts, CommunicationRates, VariantStatistics},
+    trial::{Trial, TrialResult},
 };
+pub(crate) use self::{plan::PlanHandler, send::run};
+
+#[cfg(test)]
+mod tests;

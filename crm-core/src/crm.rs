@@ -14,7 +14,7 @@ use crate::{
     },
     audit::{Audit, AuditEntry},
     background::{self, CleaningHandler},
-    campaign::{Campaign, Communication},
+    campaign::{Campaign, CampaignRun, Communication, PlanHandler},
     complaint::Complaint,
     customer::{
         BulkChange, BulkHandler, BulkNote, BulkUndoHandler, ContactPoint, CreateHandler, Customer, CustomerGroup,
@@ -69,6 +69,7 @@ struct Inner {
     channels: Channels,
     queue: Option<SharedQueue>,
     delivery_hint: Notify,
+    campaign_hint: Notify,
     field_hint: Notify,
     field_sets: FieldSets,
     accounts: AccountState,
@@ -258,6 +259,7 @@ impl CrmBuilder {
                 channels,
                 queue,
                 delivery_hint: Notify::new(),
+                campaign_hint: Notify::new(),
                 field_hint: Notify::new(),
                 field_sets: FieldSets::default(),
                 accounts,
@@ -295,6 +297,7 @@ impl Crm {
                 .with(BulkHandler)
                 .with(BulkUndoHandler)
                 .with(CreateHandler)
+                .with(PlanHandler)
                 .with(CleaningHandler),
             schedules: background::schedules(),
             job_signal: Arc::new(InProcessJobSignal::default()),
@@ -495,6 +498,11 @@ impl Crm {
         &self.inner.delivery_hint
     }
 
+    /// Woken when there is something to do for a campaign.
+    pub(crate) fn campaign_hint(&self) -> &Notify {
+        &self.inner.campaign_hint
+    }
+
     /// The sets of custom fields at hand.
     pub(crate) fn field_sets(&self) -> &FieldSets {
         &self.inner.field_sets
@@ -578,6 +586,7 @@ pub const fn collections() -> &'static [&'static Collection] {
         WebhookLane::COLLECTION,
         Campaign::COLLECTION,
         Communication::COLLECTION,
+        CampaignRun::COLLECTION,
     ];
     COLLECTIONS
 }

@@ -37,6 +37,7 @@ const TAGS: &[(&str, &str)] = &[
     ("Complaints", "What customers are not content with, and what came of it."),
     ("Imports", "Customers from files."),
     ("Jobs", "Long work, watched and cancelled."),
+    ("Campaigns", "Messages to many customers."),
     ("Webhooks", "Events posted to addresses outside."),
     ("Custom fields", "Fields that an organization adds to its records."),
     ("Operations", "Health and metrics."),

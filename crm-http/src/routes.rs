@@ -33,6 +33,7 @@ mod agent;
 mod api_key;
 mod audit;
 mod auth;
+mod campaign;
 mod complaint;
 mod customer;
 mod documentation;
@@ -73,6 +74,7 @@ pub(crate) fn api() -> OpenApiRouter<AppState> {
         .merge(note::routes())
         .merge(field::routes())
         .merge(import::routes())
+        .merge(campaign::routes())
         .merge(job::routes())
         .merge(webhook::routes())
 }

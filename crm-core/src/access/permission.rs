@@ -79,6 +79,12 @@ declare_permissions! {
     JOBS_WRITE = "jobs:write";
     /// See, and with jobs:write cancel, everybody's long work.
     JOBS_MANAGE = "jobs:manage";
+    /// Read campaigns, their figures and what they send.
+    CAMPAIGNS_READ = "campaigns:read";
+    /// Write drafts of campaigns, change and remove them.
+    CAMPAIGNS_WRITE = "campaigns:write";
+    /// Launch, try, pause, resume and cancel campaigns.
+    CAMPAIGNS_SEND = "campaigns:send";
     /// Read webhooks and their deliveries.
     WEBHOOKS_READ = "webhooks:read";
     /// Make, change, try and remove webhooks, and send events again.

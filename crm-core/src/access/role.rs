@@ -75,6 +75,7 @@ impl Role {
             p::FIELDS_READ,
             p::TEAMS_READ,
             p::ORGANIZATION_READ,
+            p::CAMPAIGNS_READ,
             p::JOBS_READ,
             p::JOBS_WRITE,
         ]);
@@ -90,6 +91,8 @@ impl Role {
             Self::TL => READER.union(WRITER).union(PermissionSet::of(&[
                 p::CUSTOMERS_EXPORT,
                 p::TAGS_WRITE,
+                p::CAMPAIGNS_WRITE,
+                p::CAMPAIGNS_SEND,
                 p::USERS_READ,
                 p::TEAMS_WRITE,
             ])),

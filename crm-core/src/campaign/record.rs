@@ -8,6 +8,7 @@ use crate::{
     id::UserId,
     job::JobId,
     record::{Meta, Record},
+    segment::{SegmentId, SegmentRules},
     store::Json,
     text::{Line, Text},
     time::Timestamp,
@@ -54,11 +55,11 @@ pub struct Campaign {
     /// What it is for.
     pub description: Option<Text<2000>>,
     /// The segment that it goes to, where it is not told by `rules_json` alone.
-    pub segment_id: Option<Uuid>,
+    pub segment_id: Option<SegmentId>,
     /// Which customers it goes to. Of a segment, as its rule was at the launch.
     #[serde(rename = "rules_json")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<crate::rule::Rule>))]
-    pub rules: Option<Json>,
+    pub rules: Option<SegmentRules>,
     /// How it is sent.
     pub channel: CampaignChannel,
     /// What is said: a template.

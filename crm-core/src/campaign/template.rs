@@ -177,7 +177,7 @@ fn cut(text: &mut String, most: usize) {
 }
 
 /// Whether a text begins with a tag of HTML.
-fn begins_html(text: &str) -> bool {
+pub(super) fn begins_html(text: &str) -> bool {
     let mut characters = text.trim_start().chars();
     characters.next() == Some('<') && characters.next().is_some_and(|next| next.is_ascii_alphabetic() || next == '!')
 }

@@ -15,6 +15,9 @@ const fn event(name: &'static str, meaning: &'static str, data: &'static str) ->
     EventType { name, meaning, data }
 }
 
+/// What every event of a campaign holds.
+const CAMPAIGN: &str = "`id`, `name`, `channel`, `status`, `audience`";
+
 /// Every type, by name. The same table is in `docs/events.md`.
 pub const EVENT_TYPES: &[EventType] = &[
     event(
@@ -22,6 +25,18 @@ pub const EVENT_TYPES: &[EventType] = &[
         "A spent refresh token was used again; its session has ended.",
         "`user_id`, `session_id`",
     ),
+    event("campaign.cancelled", "A campaign was cancelled.", CAMPAIGN),
+    event("campaign.created", "A campaign was written.", CAMPAIGN),
+    event("campaign.deleted", "A draft of a campaign was removed.", "`id`"),
+    event(
+        "campaign.finished",
+        "Nothing is left to be sent of a campaign, or it could not be planned.",
+        "`id`, `name`, `channel`, `status`, `audience`, `statistics` (counts)",
+    ),
+    event("campaign.launched", "A campaign was launched, now or for later.", CAMPAIGN),
+    event("campaign.paused", "A campaign was paused.", CAMPAIGN),
+    event("campaign.resumed", "A campaign goes on.", CAMPAIGN),
+    event("campaign.updated", "A draft of a campaign was changed.", CAMPAIGN),
     event("complaint.created", "A complaint was taken down.", "`id`, `customer_id`, `status`"),
     event("complaint.updated", "A complaint was changed.", "`id`, `customer_id`, `status`"),
     event("customer.created", "A customer was created.", "`id`, `changed` (names of fields)"),

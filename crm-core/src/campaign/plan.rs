@@ -1,0 +1,291 @@
+//! Finds out who gets what of a campaign, a chunk a commit.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::{
+    Campaign, CampaignChannel, CampaignId, Communication, CommunicationId, CommunicationStage, CommunicationStatus,
+    HOLDOUT,
+    message::Messages,
+    run::{CampaignRun, RunStep},
+    template::RenderContext,
+    variant::{self, Share},
+    window::Timetable,
+};
+use crate::{
+    access::permissions::{CAMPAIGNS_SEND, CUSTOMERS_READ},
+    customer::{Customer, CustomerStatus},
+    error::{Error, Result},
+    field::FieldSet,
+    id::CustomerId,
+    job::{Job, JobContext, JobFailure, JobHandler, JobOutcome, JobPriority, JobProgress, JobState, NewJob},
+    operation::Operation,
+    record::{ID, Meta, Record as _, UPDATED_AT},
+    repo::{Found, Visible as _},
+    rule::Rule,
+    store::{Change, Filter, Position, Query},
+    tenancy::Organization,
+    time::Timestamp,
+};
+
+/// The kind of these jobs.
+const KIND: &str = "campaign_plan";
+/// The version of their input.
+const VERSION: i64 = 1;
+/// So many customers are planned in one commit.
+const CHUNK: usize = 1000;
+
+/// What the job is given.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+pub(super) struct PlanInput {
+    campaign_id: CampaignId,
+}
+
+/// The job that plans a campaign.
+pub(super) fn job(id: CampaignId) -> NewJob<'static, PlanInput> {
+    NewJob {
+        kind: KIND,
+        version: VERSION,
+        input: PlanInput { campaign_id: id },
+        priority: JobPriority::Normal,
+        about: Some((Campaign::COLLECTION.name, id.0)),
+        progress: JobProgress { unit: "customers".to_owned(), ..JobProgress::default() },
+    }
+}
+
+/// Plans campaigns.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct PlanHandler;
+
+#[async_trait]
+impl JobHandler for PlanHandler {
+    fn kind(&self) -> &'static str {
+        KIND
+    }
+
+    async fn run(&self, context: &JobContext) -> Result<JobOutcome, JobFailure> {
+        let PlanInput { campaign_id } = context.input()?;
+        let (crm, by) = (context.crm(), context.by());
+        let campaign = crm.campaigns().stored(by, campaign_id).await?;
+        let Some(run) = planning(context, campaign_id).await? else { return Ok(over(&campaign)) };
+        by.may(CAMPAIGNS_SEND)?;
+        by.may(CUSTOMERS_READ)?;
+        let fields = crm.customers().context(by).await?.fields;
+        let organization = crm.organizations().settings(by).await?;
+        let filter = audience(context, &campaign).await?;
+        let planner = Planner::new(context, campaign, fields, organization, filter)?;
+        match planner.plan(run).await {
+            // Somebody ended the campaign meanwhile.
+            Err(error) if planning(context, campaign_id).await?.is_none() => {
+                tracing::debug!(error = &error as &dyn std::error::Error, "the campaign is not planned any further");
+                Ok(over(&planner.campaign))
+            }
+            ended => ended,
+        }
+    }
+
+    fn ended(&self, job: &Job, operation: &mut Operation<'_>) {
+        let reason = match job.state {
+            JobState::Failed => job.error.as_ref().map_or_else(String::new, |error| error.message.clone()),
+            JobState::Cancelled => "The job that plans it was cancelled.".to_owned(),
+            _ => return,
+        };
+        let Some(id) = job.record_id else { return };
+        let now = operation.now();
+        let assignments = vec![
+            CampaignRun::step.set(RunStep::Failing),
+            CampaignRun::paused.set(false),
+            CampaignRun::reason.set(Some(reason)),
+            CampaignRun::due_at.set(now),
+            UPDATED_AT.set(now),
+        ];
+        operation.change(Change::UpdateWhere {
+            collection: CampaignRun::COLLECTION,
+            filter: ID.equals(id).and(CampaignRun::step.equals(RunStep::Planning)),
+            assignments,
+        });
+    }
+}
+
+/// The run of the campaign, while it is to be planned.
+async fn planning(context: &JobContext, id: CampaignId) -> Result<Option<CampaignRun>> {
+    let run = context.crm().repo::<CampaignRun>().get(context.by().scope(), id).await?;
+    Ok(run.filter(|run| run.step == RunStep::Planning))
+}
+
+fn over(campaign: &Campaign) -> JobOutcome {
+    JobOutcome::Done(json!({"campaign_id": campaign.id, "audience": campaign.audience}))
+}
+
+/// The customers that the campaign goes to: those in sight of who launched it.
+async fn audience(context: &JobContext, campaign: &Campaign) -> Result<Filter> {
+    let (crm, by) = (context.crm(), context.by());
+    let as_of = campaign.as_of.unwrap_or_else(|| crm.now());
+    match (&campaign.rules, campaign.segment_id) {
+        (Some(rules), _) => {
+            let catalog = crm.customers().catalog(by).await?;
+            let rule = Rule::parse(rules.as_str(), &catalog, "rules_json")?;
+            Ok(Customer::visible_to(by).and(rule.filter(as_of)))
+        }
+        (None, Some(segment)) => Ok(crm.segments().audience(by, segment).await?.filter),
+        (None, None) => Err(Error::InvalidState("The campaign has no rules.".to_owned())),
+    }
+}
+
+/// Where a customer is reached on a channel.
+pub(super) fn address(channel: CampaignChannel, customer: &Customer) -> Option<String> {
+    match channel {
+        CampaignChannel::Email => customer.email.as_ref().map(|email| email.as_str().to_owned()),
+        CampaignChannel::Sms | CampaignChannel::Whatsapp => {
+            customer.phone.as_ref().map(|phone| phone.as_str().to_owned())
+        }
+        CampaignChannel::Mock | CampaignChannel::Webhook => Some(customer.id.to_string()),
+    }
+}
+
+struct Planner<'a> {
+    context: &'a JobContext,
+    campaign: Campaign,
+    messages: Messages,
+    organization: Arc<Organization>,
+    filter: Filter,
+}
+
+impl<'a> Planner<'a> {
+    fn new(
+        context: &'a JobContext,
+        campaign: Campaign,
+        fields: Arc<FieldSet>,
+        organization: Arc<Organization>,
+        filter: Filter,
+    ) -> Result<Self> {
+        let messages = Messages::of(&campaign, &fields)?;
+        Ok(Self { context, campaign, messages, organization, filter })
+    }
+
+    /// Goes through the audience by id, from where the run before got to. While a chunk is written the next is read.
+    async fn plan(&self, run: CampaignRun) -> Result<JobOutcome, JobFailure> {
+        let (crm, by) = (self.context.crm(), self.context.by());
+        let mut planned = run.planned;
+        let total = match self.context.job().progress.total {
+            Some(total) => Some(total),
+            None => Some(crm.repo::<Customer>().count(by.scope(), &self.filter).await?),
+        };
+        let mut found = self.read(run.place).await?;
+        loop {
+            if self.context.interruption().is_some() {
+                return Ok(JobOutcome::Interrupted);
+            }
+            let place = found.records.last().map(|customer| customer.id).or(run.place);
+            let now = crm.now();
+            let communications = self.communications(&found.records, planned, now).await?;
+            planned += i64::try_from(communications.len()).unwrap_or(0);
+            let shown = u64::try_from(planned).unwrap_or(0);
+            self.context.show(shown, total.map(|total| total.max(shown)), "customers", None);
+            let more = found.has_more;
+            let operation = self.operation(&communications, place, planned, !more, now);
+            let next = async { if more { self.read(place).await.map(Some) } else { Ok(None) } };
+            let (written, next) = futures::join!(self.context.checkpoint(operation), next);
+            written?;
+            crm.campaign_hint().notify_one();
+            match next? {
+                Some(next) => found = next,
+                None => break,
+            }
+        }
+        Ok(JobOutcome::Done(json!({"campaign_id": self.campaign.id, "audience": planned})))
+    }
+
+    async fn read(&self, after: Option<CustomerId>) -> Result<Found<Customer>> {
+        let mut query = Query::new(self.filter.clone(), CHUNK);
+        query.after = after.map(|id| Position::of_id(id.0));
+        self.context.crm().repo::<Customer>().find(self.context.by().scope(), &query).await
+    }
+
+    /// The commit of a chunk: its communications and how far the plan is, if it is still to be made.
+    fn operation(
+        &self,
+        communications: &[Communication],
+        place: Option<CustomerId>,
+        planned: i64,
+        last: bool,
+        now: Timestamp,
+    ) -> Operation<'_> {
+        let mut operation = Operation::at(self.context.crm(), self.context.by(), now);
+        let id = self.campaign.id;
+        operation.insert_all(communications);
+        let mut assignments =
+            vec![CampaignRun::place.set(place), CampaignRun::planned.set(planned), CampaignRun::due_at.set(now)];
+        if last {
+            assignments.push(CampaignRun::step.set(RunStep::Planned));
+            operation.change(Change::UpdateWhere {
+                collection: Campaign::COLLECTION,
+                filter: ID.equals(id),
+                assignments: vec![Campaign::audience.set(planned), Campaign::planned_at.set(now), UPDATED_AT.set(now)],
+            });
+        }
+        operation.change(CampaignRun::at_step(id, RunStep::Planning, assignments, now));
+        operation
+    }
+
+    /// What the customers of a chunk get.
+    async fn communications(&self, customers: &[Customer], planned: i64, now: Timestamp) -> Result<Vec<Communication>> {
+        let crm = self.context.crm();
+        let campaign = &self.campaign;
+        let zone = &self.organization.time_zone;
+        let mut timetable =
+            Timetable::new(campaign.as_of.unwrap_or(now), campaign.window.as_ref(), campaign.spread_hours, zone);
+        // Those of one instant are in no order by themselves; the order of the plan is that of the ids.
+        let mut ids: Vec<CommunicationId> = customers.iter().map(|_| crm.new_id_at(now)).collect();
+        ids.sort_unstable();
+        let plan = |((sequence, id), customer): ((i64, CommunicationId), &Customer)| {
+            let share = variant::share(campaign.id, customer.id, campaign.holdout_percent, &campaign.variants.0);
+            let address = address(campaign.channel, customer);
+            let reason = match (share, &address, customer.status) {
+                (Share::Holdout, ..) => Some(HOLDOUT),
+                (_, _, CustomerStatus::Blocked) => Some("blocked"),
+                (_, None, _) => Some("no_address"),
+                _ => None,
+            };
+            let (place, variant) = match share {
+                Share::Holdout => (None, Some(HOLDOUT.to_owned())),
+                Share::Whole => (None, None),
+                Share::Variant(place) => {
+                    (Some(place), campaign.variants.0.get(place).map(|variant| variant.name.to_string()))
+                }
+            };
+            let context = RenderContext { organization: &self.organization, unsubscribe_url: None };
+            let rendered = reason.is_none().then(|| self.messages.render(customer, place, campaign.channel, &context));
+            let (subject, message) = rendered.map_or((None, String::new()), |one| (one.subject, one.text));
+            let due_at = timetable.due(campaign.id, customer);
+            Communication {
+                id,
+                campaign_id: campaign.id,
+                customer_id: customer.id,
+                channel: campaign.channel,
+                variant,
+                sequence,
+                address: address.unwrap_or_default(),
+                subject,
+                message,
+                status: if reason.is_none() { CommunicationStatus::Queued } else { CommunicationStatus::Suppressed },
+                stage: reason.is_none().then_some(CommunicationStage::Waiting),
+                due_at: reason.is_none().then_some(due_at),
+                holder: None,
+                attempts: 0,
+                vendor_message_id: None,
+                reason: reason.map(str::to_owned),
+                sent_at: None,
+                confirmed_at: None,
+                delivered_at: None,
+                read_at: None,
+                failed_at: None,
+                meta: Meta::new(campaign.meta.organization_id, now),
+            }
+        };
+        Ok((planned + 1..).zip(ids).zip(customers).map(plan).collect())
+    }
+}
