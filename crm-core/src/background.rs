@@ -19,6 +19,7 @@ use crate::{
     campaign,
     crm::Crm,
     customer::{self, import},
+    delivery,
     error::{Error, Result},
     event::{
         handler,
@@ -73,6 +74,10 @@ pub async fn run(crm: Crm, stop: impl Future<Output = ()> + Send) {
         let _ = told.wait_for(|stopped| *stopped).await;
     });
     let mut told = stopped.clone();
+    let receipts = delivery::run(crm.clone(), async move {
+        let _ = told.wait_for(|stopped| *stopped).await;
+    });
+    let mut told = stopped.clone();
     let hints = hint::run(crm.clone(), async move {
         let _ = told.wait_for(|stopped| *stopped).await;
     });
@@ -84,7 +89,7 @@ pub async fn run(crm: Crm, stop: impl Future<Output = ()> + Send) {
         stop.await;
         let _ = stopper.send(true);
     };
-    tokio::join!(seal, publish, events, fields, fire, jobs, webhooks, campaigns, hints, stop);
+    tokio::join!(seal, publish, events, fields, fire, jobs, webhooks, campaigns, receipts, hints, stop);
     // Else others wait until the leases end.
     let _ = timeout(POLL, lease::let_go(&crm, holder)).await;
 }
@@ -273,6 +278,7 @@ async fn clean(crm: &Crm, is_interrupted: &(dyn Fn() -> bool + Sync)) -> Result<
     crm.accounts().remove_ended_sessions().await?;
     crm.idempotency().remove_expired().await?;
     webhook::remove_old(crm).await?;
+    delivery::sweep_parked(crm).await?;
     crm.jobs().remove_ended(crm.now().minus(ENDED_JOBS)).await?;
     let due = crm.now().minus(BIN);
     let all = Query::new(Filter::ALL, 0);
@@ -284,6 +290,7 @@ async fn clean(crm: &Crm, is_interrupted: &(dyn Fn() -> bool + Sync)) -> Result<
         let by = Principal::system(organization?.id);
         import::remove_old(crm, &by).await?;
         customer::remove_old_notes(crm, &by).await?;
+        delivery::forget_old(crm, &by).await?;
         job::JobPayload::remove_old(crm, &by).await?;
         let purged = crm.customers().purge_deleted(&by, due).await?;
         if purged > 0 {

@@ -21,6 +21,10 @@ use crate::{
         ExportPlaces, Note,
         import::{CustomerImport, ImportHandler, ImportMapping, ImportPart, RevertHandler},
     },
+    delivery::{
+        ConsentEntry, ContactTally, DeliverySettings, MockMessage, MockReceipt, MockVendor, MockVendorSettings,
+        ParkedReceipt, Suppression, WebhookChannel,
+    },
     event::Event,
     field::{CustomField, FieldSets, Fields, UniqueValue},
     hint::Hints,
@@ -67,6 +71,8 @@ struct Inner {
     hints: Hints,
     outbound: Option<Arc<dyn Outbound>>,
     channels: Channels,
+    mock_vendor: Option<MockVendorSettings>,
+    delivery: DeliverySettings,
     queue: Option<SharedQueue>,
     delivery_hint: Notify,
     campaign_hint: Notify,
@@ -97,6 +103,8 @@ pub struct CrmBuilder {
     cache: Option<SharedCache>,
     outbound: Option<Arc<dyn Outbound>>,
     channels: Channels,
+    mock_vendor: Option<MockVendorSettings>,
+    delivery: DeliverySettings,
     queue: Option<SharedQueue>,
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
@@ -175,6 +183,21 @@ impl CrmBuilder {
         self
     }
 
+    /// With a built-in vendor that behaves so, or with none. There is one where nothing is said: the channel `mock`, which
+    /// sends nothing to anybody.
+    #[must_use]
+    pub const fn mock_vendor(mut self, settings: Option<MockVendorSettings>) -> Self {
+        self.mock_vendor = settings;
+        self
+    }
+
+    /// With what the installation says of receipts and of links in messages.
+    #[must_use]
+    pub fn delivery(mut self, settings: DeliverySettings) -> Self {
+        self.delivery = settings;
+        self
+    }
+
     /// With these settings for accounts. Without, keys are made at random and end with the process:
     /// see [`AccountSettings::ephemeral`].
     #[must_use]
@@ -227,7 +250,9 @@ impl CrmBuilder {
             limiter,
             cache,
             outbound,
-            channels,
+            mut channels,
+            mock_vendor,
+            delivery,
             queue,
             clock,
             random,
@@ -239,6 +264,12 @@ impl CrmBuilder {
             job_workers,
             temporary_folder,
         } = self;
+        if channels.find("webhook").is_none() {
+            channels.add(Arc::new(WebhookChannel));
+        }
+        if let Some(settings) = mock_vendor {
+            channels.add(Arc::new(MockVendor::new(settings)));
+        }
         let settings = accounts.unwrap_or_else(|| AccountSettings::ephemeral(random.as_ref()));
         let cursor_key = CursorKey::new(settings.encryption_keys.derive("list cursors"));
         let accounts = AccountState::new(settings, random.as_ref());
@@ -257,6 +288,8 @@ impl CrmBuilder {
                 hints: Hints::default(),
                 outbound,
                 channels,
+                mock_vendor,
+                delivery,
                 queue,
                 delivery_hint: Notify::new(),
                 campaign_hint: Notify::new(),
@@ -286,6 +319,8 @@ impl Crm {
             cache: None,
             outbound: None,
             channels: Channels::default(),
+            mock_vendor: Some(MockVendorSettings::default()),
+            delivery: DeliverySettings::default(),
             queue: None,
             clock: Arc::new(SystemClock),
             random: Arc::new(OperatingSystemRandom),
@@ -410,6 +445,20 @@ impl Crm {
     #[must_use]
     pub fn derived_key(&self, purpose: &str) -> [u8; 32] {
         self.inner.accounts.settings.encryption_keys.derive(purpose)
+    }
+
+    /// The same of every encryption key, that of the newest first.
+    pub(crate) fn derived_keys(&self, purpose: &str) -> Vec<[u8; 32]> {
+        self.inner.accounts.settings.encryption_keys.derive_all(purpose)
+    }
+
+    /// How the built-in vendor behaves, where there is one.
+    pub(crate) fn mock_vendor(&self) -> Option<MockVendorSettings> {
+        self.inner.mock_vendor
+    }
+
+    pub(crate) fn delivery_settings(&self) -> &DeliverySettings {
+        &self.inner.delivery
     }
 
     pub(crate) fn account_state(&self) -> &AccountState {
@@ -584,6 +633,12 @@ pub const fn collections() -> &'static [&'static Collection] {
         Webhook::COLLECTION,
         WebhookDelivery::COLLECTION,
         WebhookLane::COLLECTION,
+        ConsentEntry::COLLECTION,
+        ContactTally::COLLECTION,
+        MockMessage::COLLECTION,
+        MockReceipt::COLLECTION,
+        ParkedReceipt::COLLECTION,
+        Suppression::COLLECTION,
         Campaign::COLLECTION,
         Communication::COLLECTION,
         CampaignRun::COLLECTION,

@@ -14,6 +14,7 @@ pub mod conformance;
 pub mod contact;
 pub mod crm;
 pub mod customer;
+pub mod delivery;
 pub mod error;
 pub mod event;
 pub mod field;

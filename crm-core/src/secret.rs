@@ -170,6 +170,12 @@ impl EncryptionKeys {
         XChaCha20Poly1305::new(key.expose().into()).decrypt(&XNonce::from(nonce), payload).map_err(|_| OpenError)
     }
 
+    /// Keys for another purpose, made of every key, that of the newest first: what an older one signed is still verified.
+    pub(crate) fn derive_all(&self, purpose: &str) -> Vec<[u8; 32]> {
+        let derived = |one: &EncryptionKey| hmac_sha256(one.key.expose(), format!("derive {purpose}").as_bytes());
+        self.0.iter().map(derived).collect()
+    }
+
     /// A key for another purpose, such as signing cursors: the same as long as the first key is.
     pub(crate) fn derive(&self, purpose: &str) -> [u8; 32] {
         self.0.first().map_or([0; 32], |first| hmac_sha256(first.key.expose(), format!("derive {purpose}").as_bytes()))

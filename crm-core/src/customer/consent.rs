@@ -2,7 +2,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::time::Timestamp;
+use super::{
+    CustomerInput, Customers,
+    ask::{Ask, WriteOptions},
+};
+use crate::{access::Principal, error::Result, id::CustomerId, input::Patch, time::Timestamp};
 
 /// What somebody has agreed to on one channel, since when, and where it was said.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -53,5 +57,19 @@ impl Consents {
             channels.insert(channel.clone(), Consent { granted: change.granted, at, source });
         }
         Self(channels)
+    }
+}
+
+impl Customers<'_> {
+    /// Notes that a customer wants no more messages by a channel, or about one of its topics (`channel:topic`).
+    ///
+    /// # Errors
+    /// [`crate::Error::NotFound`]; [`crate::Error::Invalid`] where consent is kept of as many channels as there can be.
+    pub(crate) async fn refuse(&self, by: &Principal, id: CustomerId, name: String, source: &str) -> Result<()> {
+        let change = ConsentChange { granted: false, at: None, source: Some(source.to_owned()) };
+        let consent = Patch::Set(BTreeMap::from([(name, Some(change))]));
+        let input = CustomerInput { consent, ..CustomerInput::default() };
+        self.write_one(by, Ask::Merge(id, input), WriteOptions::default()).await?;
+        Ok(())
     }
 }

@@ -348,8 +348,9 @@ impl FromInput for ConsentInput {
         let mut channels = BTreeMap::new();
         for (channel, json) in members {
             if !is_channel(&channel) {
-                let channel: String = channel.chars().take(40).collect();
-                let message = "is not a channel: a channel is 1 to 32 of a-z, 0-9, - and _, and begins with a letter";
+                let channel: String = channel.chars().take(70).collect();
+                let message = "is not a channel: a channel is 1 to 32 of a-z, 0-9, - and _, and begins with a letter; \
+                               a topic may follow it after a colon, as in email:offers";
                 errors.add(channel, "INVALID_FORMAT", message);
                 continue;
             }
@@ -370,7 +371,16 @@ impl FromInput for ConsentInput {
     }
 }
 
+/// Whether consent can be kept under the name: that of a channel, or of one of its topics (`email:offers`).
 fn is_channel(name: &str) -> bool {
+    match name.split_once(':') {
+        Some((channel, topic)) => is_name(channel) && is_name(topic),
+        None => is_name(name),
+    }
+}
+
+/// Whether consent can be kept for a channel, or a topic, of that name.
+pub(crate) fn is_name(name: &str) -> bool {
     (1..=32).contains(&name.len())
         && name.starts_with(|first: char| first.is_ascii_lowercase())
         && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_'))

@@ -55,7 +55,11 @@ fn consent() -> ObjectBuilder {
     let change = OneOfBuilder::new().item(flag()).item(said).item(ObjectBuilder::new().schema_type(Type::Null));
     ObjectBuilder::new()
         .schema_type(Type::Object)
-        .property_names(Some(ObjectBuilder::new().schema_type(Type::String).pattern(Some("^[a-z][a-z0-9_-]{0,31}$"))))
+        .property_names(Some(
+            ObjectBuilder::new()
+                .schema_type(Type::String)
+                .pattern(Some("^[a-z][a-z0-9_-]{0,31}(:[a-z][a-z0-9_-]{0,31})?$")),
+        ))
         .additional_properties(Some(AdditionalProperties::RefOr(RefOr::T(Schema::OneOf(change.build())))))
         .examples([json!({"email": true, "sms": {"granted": false, "source": "call"}})])
 }

@@ -14,6 +14,7 @@ use crate::{
     complaint::Complaint,
     contact::Country,
     crm::Crm,
+    delivery::{ConsentEntry, ContactTally, MockMessage},
     error::{Error, Result},
     field::{AppliesTo, FieldSet, UniqueValue},
     id::{CustomerId, TeamId, UserId},
@@ -322,6 +323,9 @@ fn named_list(settings: &Json, name: &str) -> Option<Arc<[String]>> {
 fn remove(operation: &mut Operation<'_>, customer: &Customer) {
     let of = |filter: Filter, collection| Change::DeleteWhere { collection, filter };
     operation.change(of(ContactPoint::customer_id.equals(customer.id), ContactPoint::COLLECTION));
+    operation.change(of(ConsentEntry::customer_id.equals(customer.id), ConsentEntry::COLLECTION));
+    operation.change(of(ContactTally::customer_id.equals(customer.id), ContactTally::COLLECTION));
+    operation.change(of(MockMessage::customer_id.equals(customer.id), MockMessage::COLLECTION));
     operation.change(of(BulkNote::customer_id.equals(customer.id), BulkNote::COLLECTION));
     operation.change(of(Note::customer_id.equals(customer.id), Note::COLLECTION));
     operation.change(of(SegmentMember::customer_id.equals(customer.id), SegmentMember::COLLECTION));

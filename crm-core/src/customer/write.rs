@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     access::Principal,
+    delivery,
     error::{Error, Result},
     id::CustomerId,
     operation::Operation,
@@ -196,6 +197,7 @@ impl Customers<'_> {
         let mut changed = Vec::new();
         let mut created = Vec::new();
         let mut points = Vec::new();
+        let mut said = Vec::new();
         let mut joined: BTreeSet<Uuid> = BTreeSet::new();
         for draft in drafts.iter_mut().filter(|draft| draft.deed != Deed::Unchanged) {
             let before = draft.before.as_ref();
@@ -238,6 +240,7 @@ impl Customers<'_> {
                 continue;
             }
             changed.push(draft.after.id);
+            said.extend(delivery::changes_of(self.crm, by, draft.before.as_ref(), &draft.after, now));
             let live = |customer: &Customer| customer.deleted_at.is_none();
             self.crm.fields().keep_unique(
                 operation,
@@ -264,6 +267,7 @@ impl Customers<'_> {
             operation.change(Change::Insert { collection: Customer::COLLECTION, rows: created });
         }
         operation.insert_all(&points);
+        operation.insert_all(&said);
         if let Some((action, description)) = &options.entry
             && !changed.is_empty()
         {

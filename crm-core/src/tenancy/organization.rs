@@ -4,6 +4,7 @@ use serde_json::value::RawValue;
 use super::{Currency, TimeZone};
 use crate::{
     contact::Country,
+    delivery::MessagingSettings,
     error::FieldErrors,
     id::OrganizationId,
     input::{FromInput, Input, Patch},
@@ -40,6 +41,8 @@ pub struct Organization {
     pub branding: Json,
     /// Settings of the front end.
     pub settings: Json,
+    /// How it writes to its customers; absent where it has said nothing.
+    pub messaging: Option<MessagingSettings>,
     /// Whether its people can sign in.
     pub active: bool,
     /// Its version and times.
@@ -60,6 +63,7 @@ impl Organization {
             business_hours: Vec::new(),
             branding: Json::default(),
             settings: Json::default(),
+            messaging: None,
             active: true,
             // An organization belongs to itself, so that it is in its own scope.
             meta: Meta::new(id, now),
@@ -109,11 +113,14 @@ pub struct ChangedOrganization {
     pub branding: Option<FreeObject>,
     /// Settings of the front end: any object, at most 16 KB.
     pub settings: Option<FreeObject>,
+    /// How it writes to its customers, in the place of what it said before; `null` for what holds where nothing is said.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<MessagingSettings>))]
+    pub messaging: Patch<MessagingSettings>,
 }
 
 impl ChangedOrganization {
     pub(crate) fn apply(self, organization: &mut Organization) -> Result<(), FieldErrors> {
-        let Self { name, currency, time_zone, country, business_hours, branding, settings } = self;
+        let Self { name, currency, time_zone, country, business_hours, branding, settings, messaging } = self;
         if let Some(hours) = business_hours {
             if hours.len() > MOST_HOURS {
                 let message = format!("must have at most {MOST_HOURS} elements");
@@ -131,6 +138,7 @@ impl ChangedOrganization {
         if let Some(FreeObject(settings)) = settings {
             organization.settings = settings;
         }
+        organization.messaging = messaging.apply(organization.messaging.take());
         Ok(())
     }
 }

@@ -1,6 +1,7 @@
 use std::str::FromStr;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use subtle::ConstantTimeEq as _;
 
 use crate::{
     port::Random,
@@ -44,11 +45,19 @@ impl SigningSecret {
         format!("v1,{}", STANDARD.encode(hmac_sha256(self.0.expose(), signed.as_bytes())))
     }
 
+    /// Whether one of the signatures in a header `webhook-signature` is that of the message.
+    #[must_use]
+    pub fn verifies(&self, id: &str, timestamp: i64, body: &str, signatures: &str) -> bool {
+        let own = self.sign(id, timestamp, body);
+        // Every one is looked at, so that the time says nothing.
+        signatures.split(' ').fold(false, |found, given| found | bool::from(given.as_bytes().ct_eq(own.as_bytes())))
+    }
+
     pub(super) fn bytes(&self) -> &[u8] {
         self.0.expose()
     }
 
-    pub(super) const fn of_bytes(bytes: Vec<u8>) -> Self {
+    pub(crate) const fn of_bytes(bytes: Vec<u8>) -> Self {
         Self(Secret::new(bytes))
     }
 }
@@ -73,6 +82,19 @@ mod tests {
         let secret: SigningSecret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".parse().expect("a secret");
         let signature = secret.sign("msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, "{\"test\": 2432232314}");
         assert_eq!(signature, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
+        let verifies = |at, body: &str, given: &str| secret.verifies("msg_p5jXN8AQM9LWM0D4loKWxJek", at, body, given);
+        let (at, body) = (1_614_265_330, "{\"test\": 2432232314}");
+        assert!(verifies(at, body, &signature));
+        assert!(verifies(at, body, &format!("v1,AAAA {signature} v1a,x")), "one of several");
+        for (at, body, given) in [
+            (at + 1, body, signature.as_str()),
+            (at, "{}", signature.as_str()),
+            (at, body, ""),
+            (at, body, "v1,"),
+            (at, body, signature.trim_start_matches("v1,")),
+        ] {
+            assert!(!verifies(at, body, given), "{at} {body} {given}");
+        }
     }
 
     #[test]
