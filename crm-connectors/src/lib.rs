@@ -14,9 +14,13 @@
 //! }
 //! # }
 //! ```
+//!
+//! [`EmailChannel`] sends messages by a mail server.
 
+mod email;
 mod outbound;
 
+pub use self::email::{EmailChannel, EmailOptions, EmailOptionsError, check_mailbox};
 pub use self::outbound::{
     GuardedHttp, OutboundRules, Resolve, SystemResolver, TlsError,
     address::is_public,

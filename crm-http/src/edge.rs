@@ -35,7 +35,7 @@ use self::{client::client_address, exchange::Exchange};
 use crate::{
     extract::{Pairs, shows_credentials},
     problem::Problem,
-    router::ALIAS,
+    router::{ALIAS, API},
     state::AppState,
 };
 
@@ -194,6 +194,7 @@ async fn refused(
     let anonymous = !shows_credentials(headers, state.options().https)
         || route.is_none_or(|route| state.is_public(asked.method.as_str(), route));
     if anonymous
+        && !route.is_some_and(counts_itself)
         && uri.path().starts_with(ALIAS)
         && let Err(problem) = limits::of_anybody(state, exchange).await
     {
@@ -209,6 +210,13 @@ async fn refused(
         return Some(Problem::invalid(errors));
     }
     None
+}
+
+/// Whether a route counts only those who are not who they say: vendors bring receipts, and providers of mail the wish of
+/// many to unsubscribe, all from a few addresses, and both show something signed.
+fn counts_itself(route: &str) -> bool {
+    let route = route.strip_prefix(API).or_else(|| route.strip_prefix(ALIAS));
+    matches!(route, Some("/delivery-receipt" | "/unsubscribe/{token}"))
 }
 
 /// Completes an answer: the body of an error, and every header.

@@ -39,6 +39,7 @@ const TAGS: &[(&str, &str)] = &[
     ("Jobs", "Long work, watched and cancelled."),
     ("Campaigns", "Messages to many customers."),
     ("Webhooks", "Events posted to addresses outside."),
+    ("Delivery", "Receipts of messages, suppressed addresses, consent, unsubscribing."),
     ("Custom fields", "Fields that an organization adds to its records."),
     ("Operations", "Health and metrics."),
 ];

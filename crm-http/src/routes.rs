@@ -36,6 +36,7 @@ mod auth;
 mod campaign;
 mod complaint;
 mod customer;
+mod delivery;
 mod documentation;
 mod export;
 mod field;
@@ -77,6 +78,7 @@ pub(crate) fn api() -> OpenApiRouter<AppState> {
         .merge(campaign::routes())
         .merge(job::routes())
         .merge(webhook::routes())
+        .merge(delivery::routes())
 }
 
 /// The routes outside of it.

@@ -5,6 +5,7 @@
 mod broker;
 pub mod catalog;
 mod database;
+mod delivery;
 mod parse;
 pub(crate) mod secrets;
 mod source;
@@ -20,10 +21,13 @@ use std::{
     time::Duration,
 };
 
-use crm_core::{account::RegistrationMode, id::OrganizationId, limit::Policy, port::Random, secret::Secret};
+use crm_core::{
+    account::RegistrationMode, delivery::MockVendorSettings, id::OrganizationId, limit::Policy, port::Random,
+    secret::Secret, webhook::SigningSecret,
+};
 use ipnet::IpNet;
 
-pub use self::{broker::Broker, database::Database, source::Source};
+pub use self::{broker::Broker, database::Database, delivery::Mail, source::Source};
 use self::{
     catalog::{Effect, SETTINGS},
     source::{Given, Values},
@@ -122,6 +126,12 @@ pub struct Settings {
     pub default_organization: Option<OrganizationId>,
     /// A key for services.
     pub service_key: Option<Secret<String>>,
+    /// How the built-in vendor behaves, where there is one.
+    pub mock_vendor: Option<MockVendorSettings>,
+    /// What vendors sign receipts with, where it is said.
+    pub receipt_secret: Option<SigningSecret>,
+    /// The mail server, where there is one.
+    pub mail: Option<Mail>,
     /// Whether tokens are given out without a password.
     pub development_tokens: bool,
     /// Which log lines are written.
@@ -250,6 +260,13 @@ impl Settings {
         self.environment == Environment::Production
     }
 
+    /// What links in messages begin with: the public address, outside production else the one that is listened on.
+    #[must_use]
+    pub fn public_url(&self) -> Option<String> {
+        let own = || (!self.is_production()).then(|| format!("http://{}:{}", self.host, self.port));
+        self.base_url.clone().or_else(own)
+    }
+
     /// Whether clients come by HTTPS.
     #[must_use]
     pub fn is_https(&self) -> bool {
@@ -361,6 +378,9 @@ impl Reader<'_> {
         let given_jwt_secret = self.secret("JWT_SECRET", production);
         let given_encryption_keys = self.secrets("ENCRYPTION_KEY", production);
         let service_key = self.secret("SERVICE_API_KEY", production);
+        let mock_vendor = self.mock_vendor(production);
+        let receipt_secret = self.receipt_secret(production);
+        let mail = self.mail(production);
         let settings = Settings {
             environment,
             host: self.values.text("HOST").unwrap_or("127.0.0.1").to_owned(),
@@ -413,6 +433,9 @@ impl Reader<'_> {
                 text.parse().map(Some).map_err(|_| "must be the id of an organization".to_owned())
             }),
             development_tokens: environment == Environment::Development && self.given("GOOGLE_CLIENT_ID").is_none(),
+            mock_vendor,
+            receipt_secret,
+            mail,
             log_level,
             log_format,
             shown: self.shown(&database),

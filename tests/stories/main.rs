@@ -15,6 +15,7 @@ mod complaint;
 mod contract;
 mod custom_field;
 mod customers;
+mod delivery;
 mod demo;
 mod events;
 mod idempotency;

@@ -11,7 +11,7 @@ mod upload;
 #[expect(unused_imports, reason = "for stories")]
 pub(crate) use self::{
     answer::{Answer, Entity},
-    app::{App, QueueKind, SERVICE_KEY, Setup, Start},
+    app::{App, QueueKind, RECEIPT_SECRET, SERVICE_KEY, Setup, Start},
     client::Client,
     people::{Organization, PASSWORD, Person, Staffed},
     store::{Place, StoreKind},

@@ -84,6 +84,30 @@ impl FromInput for ReceiptStatus {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Receipts(pub Vec<Receipt>);
 
+#[cfg(feature = "openapi")]
+impl utoipa::PartialSchema for Receipts {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+        use utoipa::{
+            ToSchema as _,
+            openapi::{
+                Ref,
+                schema::{ArrayBuilder, OneOfBuilder},
+            },
+        };
+        let receipt = || Ref::from_schema_name(Receipt::name());
+        let several = ArrayBuilder::new().items(receipt()).max_items(Some(MOST_RECEIPTS));
+        OneOfBuilder::new().item(receipt()).item(several).build().into()
+    }
+}
+
+#[cfg(feature = "openapi")]
+impl utoipa::ToSchema for Receipts {
+    fn schemas(schemas: &mut Vec<(String, utoipa::openapi::RefOr<utoipa::openapi::schema::Schema>)>) {
+        schemas.push((Receipt::name().into_owned(), <Receipt as utoipa::PartialSchema>::schema()));
+        Receipt::schemas(schemas);
+    }
+}
+
 impl FromInput for Receipts {
     fn from_input(json: &RawValue) -> Result<Self, FieldErrors> {
         if !json.get().starts_with('[') {

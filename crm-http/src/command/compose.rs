@@ -1,17 +1,18 @@
 use std::{sync::Arc, time::Duration};
 
-use crm_connectors::{GuardedHttp, OutboundRules};
+use crm_connectors::{EmailChannel, EmailOptions, GuardedHttp, OutboundRules};
 use crm_core::{
     Crm,
     account::{AccountSettings, SigningKey, SigningKeys},
     crm::collections,
+    delivery::DeliverySettings,
     port::{OperatingSystemRandom, SystemClock, queue::SharedQueue},
     secret::EncryptionKeys,
     store::{SharedStore, StoreError, StoreResult},
 };
 use crm_http::{
     RouterOptions,
-    settings::{Broker, Database, Environment, Settings},
+    settings::{Broker, Database, Environment, Mail, Settings},
 };
 use crm_queue::{RabbitMqOptions, RabbitMqQueue, RedisCache, RedisLimiter, RedisOptions, RedisQueue};
 use crm_store_mongo::{MongoOptions, MongoStore};
@@ -107,7 +108,17 @@ pub(super) fn crm(settings: &Settings, store: SharedStore) -> Result<Crm, Failur
         plain_http: settings.environment != Environment::Production,
         ..OutboundRules::default()
     })?;
-    let builder = Crm::builder(store).accounts(accounts(settings)?).outbound(outbound);
+    let delivery =
+        DeliverySettings { receipt_secret: settings.receipt_secret.clone(), public_url: settings.public_url() };
+    let builder = Crm::builder(store)
+        .accounts(accounts(settings)?)
+        .outbound(outbound)
+        .delivery(delivery)
+        .mock_vendor(settings.mock_vendor);
+    let builder = match &settings.mail {
+        Some(mail) => builder.channel(email(mail)?),
+        None => builder,
+    };
     let builder = match &settings.redis {
         Some(url) => {
             let options = RedisOptions::new(url.expose().as_str()).timeout(REDIS_TIMEOUT);
@@ -125,6 +136,19 @@ pub(super) fn crm(settings: &Settings, store: SharedStore) -> Result<Crm, Failur
     let builder =
         if settings.data_dir.is_dir() { builder.temporary_folder(settings.data_dir.clone()) } else { builder };
     Ok(builder.build())
+}
+
+/// The channel by the mail server of the settings.
+fn email(mail: &Mail) -> Result<EmailChannel, Failure> {
+    let options = EmailOptions {
+        host: mail.host.clone(),
+        port: mail.port,
+        credentials: mail.credentials.clone(),
+        from: mail.from.clone(),
+        tls: mail.tls,
+        ..EmailOptions::default()
+    };
+    Ok(EmailChannel::new(options)?)
 }
 
 /// The broker of the settings. It need not be there yet.

@@ -109,11 +109,30 @@ pub const SETTINGS: &[Setting] = &[
     now("HEALTH_CHECK_INTERVAL", "30000", "How often the store is looked at; a bare number is milliseconds."),
     now("HEALTH_CHECK_TIMEOUT", "5000", "How long it may take to answer; a bare number is milliseconds."),
     later("STORAGE_URL", "Where files are kept.").secret(),
-    later("SMTP_HOST", "System mail."),
-    later("SMTP_PORT", "System mail."),
-    later("SMTP_USER", "System mail."),
-    later("SMTP_PASS", "System mail.").secret(),
-    later("SMTP_FROM", "System mail."),
+    now("SMTP_HOST", "none", "The mail server by which the channel email sends; without it there is no such channel."),
+    now("SMTP_PORT", "587", "Its port: 465 speaks TLS from the start, others begin it by STARTTLS."),
+    now("SMTP_USER", "none", "Whom it knows us by."),
+    now("SMTP_PASS", "none", "The password of SMTP_USER.").secret(),
+    now("SMTP_FROM", "none", "Whom mail is from, such as: Shop <news@example.com>. Needed with SMTP_HOST."),
+    now(
+        "SMTP_TLS",
+        "required",
+        "required, or off for a server on the same machine or network that knows no TLS; not off in production.",
+    ),
+    now(
+        "DELIVERY_RECEIPT_SECRET",
+        "made of ENCRYPTION_KEY",
+        "What vendors sign receipts with: whsec_ and base64, or another text of at least 32 bytes.",
+    )
+    .secret(),
+    now("MOCK_VENDOR", "on, in production off", "Whether there is the channel mock, whose built-in vendor sends nothing."),
+    now("MOCK_VENDOR_FAILURE_RATE", "0.1", "How many of its messages fail, 0 to 1."),
+    now("MOCK_VENDOR_LATENCY", "200", "How long each step takes: sent, delivered, read; a bare number is milliseconds."),
+    now("MOCK_VENDOR_LATE_RATE", "0", "How many messages have receipts that come 5 s later."),
+    now("MOCK_VENDOR_DUPLICATE_RATE", "0.05", "How many have receipts that come twice."),
+    now("MOCK_VENDOR_DISORDER_RATE", "0.05", "How many have receipts that come in the wrong order."),
+    now("MOCK_VENDOR_LOST_RATE", "0", "How many have no receipts."),
+    now("MOCK_VENDOR_SEED", "0", "Another number is another fate for every message."),
     later("IMAP_HOST", "A first mailbox."),
     later("IMAP_PORT", "A first mailbox."),
     later("IMAP_USER", "A first mailbox."),
@@ -153,4 +172,4 @@ pub(crate) const LATER_FAMILIES: &[&str] = &["WHATSAPP_", "EXOTEL_", "STORAGE_",
 
 /// What the names of settings begin with that nobody else's variables do: another name like it is misspelt.
 pub(crate) const OWN_FAMILIES: &[&str] =
-    &["JWT_", "RATE_LIMIT_", "HEALTH_CHECK_", "SHUTDOWN_", "RABBITMQ_", "MONGODB_", "SMTP_", "IMAP_"];
+    &["JWT_", "RATE_LIMIT_", "HEALTH_CHECK_", "SHUTDOWN_", "RABBITMQ_", "MONGODB_", "SMTP_", "IMAP_", "MOCK_VENDOR"];

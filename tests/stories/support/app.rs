@@ -5,6 +5,7 @@ use crm_core::{
     Crm,
     account::{AccountSettings, RegistrationMode},
     background,
+    delivery::DeliverySettings,
     port::{Clock, EventSink, ManualClock, OperatingSystemRandom, SystemClock, queue::SharedQueue},
     secret::Secret,
     time::Timestamp,
@@ -21,6 +22,9 @@ use super::{
 
 /// The installation's own key for services.
 pub(crate) const SERVICE_KEY: &str = "a-service-key-for-stories-of-more-than-32-bytes";
+
+/// What vendors sign receipts with.
+pub(crate) const RECEIPT_SECRET: &str = "a-secret-of-vendors-for-stories-of-more-than-32-bytes";
 
 /// A server of its own on a throw-away store. It ends with the story.
 pub(crate) struct App {
@@ -185,7 +189,11 @@ impl Setup {
             Some(QueueKind::Broker(queue)) => Some(queue),
             None => None,
         };
-        let mut builder = Crm::builder(store).accounts(self.accounts).outbound(outbound);
+        let delivery = DeliverySettings {
+            public_url: Some("https://crm.example.com".to_owned()),
+            receipt_secret: DeliverySettings::receipt_secret_of(RECEIPT_SECRET),
+        };
+        let mut builder = Crm::builder(store).accounts(self.accounts).outbound(outbound).delivery(delivery);
         if let Some(queue) = queue {
             builder = builder.queue(queue);
         }
