@@ -96,7 +96,8 @@ impl utoipa::PartialSchema for Receipts {
         };
         let receipt = || Ref::from_schema_name(Receipt::name());
         let several = ArrayBuilder::new().items(receipt()).max_items(Some(MOST_RECEIPTS));
-        OneOfBuilder::new().item(receipt()).item(several).build().into()
+        let either = OneOfBuilder::new().item(receipt()).item(several).build();
+        utoipa::openapi::RefOr::T(utoipa::openapi::Schema::OneOf(either))
     }
 }
 

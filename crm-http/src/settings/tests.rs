@@ -145,8 +145,8 @@ fn two_names_of_one_setting_must_agree() {
 
 #[test]
 fn settings_of_later_versions_are_accepted_and_say_so() {
-    let settings = of(&[("SMTP_PASS", "hunter2"), ("WHATSAPP_TOKEN", "hunter2"), ("SMTP_HOST", "mail")]).unwrap();
-    for name in ["SMTP_PASS", "WHATSAPP_TOKEN", "SMTP_HOST"] {
+    let settings = of(&[("IMAP_PASS", "hunter2"), ("WHATSAPP_TOKEN", "hunter2"), ("IMAP_HOST", "mail")]).unwrap();
+    for name in ["IMAP_PASS", "WHATSAPP_TOKEN", "IMAP_HOST"] {
         let shown = settings.shown.iter().find(|shown| shown.name == name).unwrap();
         assert!(shown.later, "{name}");
     }
@@ -253,4 +253,45 @@ fn every_setting_is_documented() {
             assert!(manual.contains(&format!("`{name}`")), "{name} is not in docs/configuration.md");
         }
     }
+}
+
+#[test]
+fn messages_leave_as_the_settings_say() {
+    let settings = of(&[]).unwrap();
+    assert!(settings.mail.is_none() && settings.receipt_secret.is_none());
+    assert_eq!(settings.mock_vendor, Some(MockVendorSettings::default()));
+    assert_eq!(settings.public_url().as_deref(), Some("http://127.0.0.1:4000"));
+    let mail = [("SMTP_HOST", "mail.example"), ("SMTP_FROM", "Shop <news@example.com>"), ("SMTP_PORT", "465")];
+    let mail = of(&mail).unwrap().mail.unwrap();
+    assert_eq!((mail.host.as_str(), mail.port, mail.tls), ("mail.example", 465, true));
+    let given = [
+        ("MOCK_VENDOR_FAILURE_RATE", "0.5"),
+        ("MOCK_VENDOR_LATENCY", "2s"),
+        ("MOCK_VENDOR_SEED", "7"),
+        ("DELIVERY_RECEIPT_SECRET", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
+        ("API_BASE_URL", "https://crm.example.com"),
+    ];
+    let settings = of(&given).unwrap();
+    let vendor = settings.mock_vendor.unwrap();
+    assert_eq!((vendor.failure_rate, vendor.latency, vendor.seed), (0.5, Duration::from_secs(2), 7));
+    assert!(settings.receipt_secret.is_some());
+    assert_eq!(settings.public_url().as_deref(), Some("https://crm.example.com"));
+    let strong = [("APP_ENV", "production"), ("JWT_SECRET", STRONG), ("ENCRYPTION_KEY", STRONG)];
+    let settings = of(&strong).unwrap();
+    assert!(settings.mock_vendor.is_none() && settings.public_url().is_none());
+    assert!(of(&[strong[0], strong[1], strong[2], ("MOCK_VENDOR", "on")]).unwrap().mock_vendor.is_some());
+    for (name, value) in [
+        ("MOCK_VENDOR", "yes"),
+        ("MOCK_VENDOR_LOST_RATE", "1.5"),
+        ("MOCK_VENDOR_LATE_RATE", "NaN"),
+        ("DELIVERY_RECEIPT_SECRET", "short"),
+        ("DELIVERY_RECEIPT_SECRET", "whsec_AAAA"),
+        ("SMTP_TLS", "perhaps"),
+        ("SMTP_PORT", "0"),
+    ] {
+        assert_eq!(wrong(&[(name, value)]), [name], "{name} {value}");
+    }
+    assert_eq!(wrong(&[("SMTP_HOST", "mail")]), ["SMTP_FROM"]);
+    assert_eq!(wrong(&[("SMTP_HOST", "mail"), ("SMTP_FROM", "nobody")]), ["SMTP_FROM"]);
+    assert_eq!(wrong(&[("SMTP_HOST", "mail"), ("SMTP_FROM", "a@b.example"), ("SMTP_USER", "a")]), ["SMTP_PASS"]);
 }
