@@ -29,6 +29,7 @@ use crate::{
     id::new_uuid,
     job::{self, JobContext, JobFailure, JobHandler, JobOutcome, Schedule},
     lease,
+    statistics::verification,
     store::{Filter, Query, Scope},
     tenancy::Organization,
     webhook,
@@ -234,7 +235,8 @@ async fn fire_schedules(crm: &Crm, mut stopped: watch::Receiver<bool>) {
 /// What every installation does again and again.
 pub(crate) fn schedules() -> Vec<Schedule> {
     let cleaning = Schedule::new("cleaning", CLEANING, CLEANING_KIND, &());
-    cleaning.into_iter().collect()
+    let figures = Schedule::new("statistics", verification::EVERY_NIGHT, verification::ALL_KIND, &());
+    cleaning.into_iter().chain(figures).collect()
 }
 
 /// Removes what has been kept long enough.

@@ -34,7 +34,7 @@ use crate::{
     lease::Lease,
     limit::Limits,
     list::CursorKey,
-    order::Order,
+    order::{Order, OrderHandler},
     port::{
         Channel, Channels, Clock, EventSink, InProcessJobSignal, JobSignal, OperatingSystemRandom, Outbound, Random,
         RequestLimiter, SystemClock,
@@ -44,6 +44,10 @@ use crate::{
     record::Record,
     repo::Repo,
     segment::{Segment, SegmentCount, SegmentMember, SegmentVersion},
+    statistics::{
+        Cuts,
+        verification::{AllHandler, VerificationHandler},
+    },
     store::{Collection, SharedStore, Store},
     tenancy::{Organization, OrganizationCache, Organizations, Team, Teams},
     time::Timestamp,
@@ -78,6 +82,7 @@ struct Inner {
     campaign_hint: Notify,
     field_hint: Notify,
     field_sets: FieldSets,
+    rfm_cuts: Cuts,
     accounts: AccountState,
     organizations: OrganizationCache,
     job_handlers: JobHandlers,
@@ -295,6 +300,7 @@ impl CrmBuilder {
                 campaign_hint: Notify::new(),
                 field_hint: Notify::new(),
                 field_sets: FieldSets::default(),
+                rfm_cuts: Cuts::default(),
                 accounts,
                 organizations: OrganizationCache::new(),
                 job_handlers,
@@ -333,6 +339,9 @@ impl Crm {
                 .with(BulkUndoHandler)
                 .with(CreateHandler)
                 .with(PlanHandler)
+                .with(OrderHandler)
+                .with(VerificationHandler)
+                .with(AllHandler)
                 .with(CleaningHandler),
             schedules: background::schedules(),
             job_signal: Arc::new(InProcessJobSignal::default()),
@@ -555,6 +564,11 @@ impl Crm {
     /// The sets of custom fields at hand.
     pub(crate) fn field_sets(&self) -> &FieldSets {
         &self.inner.field_sets
+    }
+
+    /// What customers of organizations have spent, in quintiles.
+    pub(crate) fn rfm_cuts(&self) -> &Cuts {
+        &self.inner.rfm_cuts
     }
 
     /// Wakes the sealer and the relay after a commit.

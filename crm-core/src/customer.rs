@@ -38,8 +38,10 @@ mod write;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use self::batch::bounded as bounded_items;
 pub(crate) use self::bulk::{BulkHandler, BulkUndoHandler, CreateHandler, remove_old_notes};
 pub(crate) use self::catalog::declared_catalog;
+pub(crate) use self::decide::differences;
 pub(crate) use self::export::ExportPlaces;
 pub use self::{
     ask::{Deed, WriteOptions, Written},

@@ -36,6 +36,7 @@ pub mod resealing;
 pub mod rule;
 pub mod secret;
 pub mod segment;
+pub mod statistics;
 pub mod store;
 pub mod tenancy;
 pub mod text;

@@ -1,4 +1,5 @@
-//! The sample that `crm-http demo` loads: two organizations with staff, customers, groups, tags and custom fields.
+//! The sample that `crm-http demo` loads: two organizations with staff, customers, their orders, groups, tags and custom
+//! fields.
 //!
 //! Everything made up comes from seeds, so it is the same in every installation; only instants count from now. Loading
 //! goes through the services, like any client's work, and goes on where an earlier run was interrupted.
@@ -15,6 +16,7 @@ use crm_core::{
     field::NewCustomField,
     id::{CustomerId, OrganizationId, TeamId},
     input::FromInput,
+    order::NewOrders,
     store::{Filter, Progress, Query, Scope, fold::fold},
     tenancy::{ChangedOrganization, NewOrganization, NewTeam, Organization, Team},
     text::Line,
@@ -86,6 +88,7 @@ pub async fn load(crm: &Crm, progress: Progress<'_>) -> Result<()> {
             customers(crm, &by, company, &people, &staff, &|done| progress(company.name, before + done, all)).await?;
         groups(crm, &by, company, &people, &created).await?;
         notes(crm, &by, &people, &created).await?;
+        orders(crm, &by, company, &company.orders(&created, organization.meta.created_at)).await?;
         let loaded = ChangedOrganization::from_json(&json!({"settings": {STATE: "loaded"}}))?;
         crm.organizations().update(&by, loaded, None).await?;
     }
@@ -200,6 +203,17 @@ async fn groups(crm: &Crm, by: &Principal, company: &Company, people: &[Person],
         for part in members.chunks(500) {
             let part = GroupMembers::from_json(&json!({"customer_ids": part}))?;
             crm.customers().add_members(by, group.id, &part).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Takes the orders in; those that are there already stay as they are.
+async fn orders(crm: &Crm, by: &Principal, company: &Company, orders: &[Value]) -> Result<()> {
+    for batch in orders.chunks(BATCH) {
+        let report = crm.orders().create_batch(by, NewOrders::from_json(&json!({"items": batch}))?).await?;
+        if let Some(refused) = report.results.iter().find_map(|result| result.error.as_ref()) {
+            return Err(Error::Conflict(format!("the orders of {} were refused: {refused:?}", company.name)));
         }
     }
     Ok(())

@@ -34,6 +34,7 @@ const TAGS: &[(&str, &str)] = &[
     ("Groups", "Static groups of customers."),
     ("Tags", "Tags of customers."),
     ("Notes", "Internal notes on customers."),
+    ("Orders", "What customers have bought; the figures of customers move with it."),
     ("Complaints", "What customers are not content with, and what came of it."),
     ("Imports", "Customers from files."),
     ("Jobs", "Long work, watched and cancelled."),

@@ -45,9 +45,11 @@ mod health;
 mod import;
 mod job;
 mod note;
+mod order;
 mod organization;
 pub(crate) mod parameters;
 mod role;
+mod statistics;
 mod tag;
 mod team;
 mod webhook;
@@ -73,6 +75,8 @@ pub(crate) fn api() -> OpenApiRouter<AppState> {
         .merge(group::routes())
         .merge(tag::routes())
         .merge(note::routes())
+        .merge(order::routes())
+        .merge(statistics::routes())
         .merge(field::routes())
         .merge(import::routes())
         .merge(campaign::routes())

@@ -32,6 +32,10 @@ on_every_store! {
             let groups = admin.get("/customers/groups").await.ok();
             let members = |group: &Value| group["member_count"].as_u64().unwrap_or_default();
             assert!(groups["data"].as_array().is_some_and(|groups| groups.len() == 4 && groups.iter().all(|group| members(group) > 0)), "{groups}");
+            let orders = admin.get("/orders?count=true&limit=1&include=customer").await.ok();
+            assert!(orders["page"]["total"].as_u64().is_some_and(|total| total > 100), "{orders}");
+            let bought = orders["data"][0]["customer"]["total_orders"].as_i64();
+            assert!(bought.is_some_and(|bought| bought > 0) || orders["data"][0]["status"] == "cancelled", "{orders}");
             assert!(!admin.get("/customers/tags").await.ok()["data"].as_array().expect("tags").is_empty());
         }
 

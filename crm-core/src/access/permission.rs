@@ -45,8 +45,14 @@ declare_permissions! {
     COMPLAINTS_READ = "complaints:read";
     /// Take down and change complaints.
     COMPLAINTS_WRITE = "complaints:write";
+    /// Check the figures of customers against their orders, and put them right.
+    STATISTICS_VERIFY = "statistics:verify";
     /// Rename and merge tags.
     TAGS_WRITE = "tags:write";
+    /// Read orders.
+    ORDERS_READ = "orders:read";
+    /// Take orders in and change them.
+    ORDERS_WRITE = "orders:write";
     /// Read segments, count and list their members.
     SEGMENTS_READ = "segments:read";
     /// Make, change and remove segments.

@@ -70,6 +70,7 @@ impl Role {
         const READER: PermissionSet = PermissionSet::of(&[
             p::PROFILE_WRITE,
             p::CUSTOMERS_READ,
+            p::ORDERS_READ,
             p::SEGMENTS_READ,
             p::COMPLAINTS_READ,
             p::FIELDS_READ,
@@ -80,6 +81,7 @@ impl Role {
             p::JOBS_WRITE,
         ]);
         const WRITER: PermissionSet = PermissionSet::of(&[
+            p::ORDERS_WRITE,
             p::CUSTOMERS_WRITE,
             p::CUSTOMERS_DELETE,
             p::CUSTOMERS_IMPORT,

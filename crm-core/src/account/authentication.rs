@@ -29,6 +29,8 @@ const SERVICE: PermissionSet = PermissionSet::of(&[
     p::CUSTOMERS_WRITE,
     p::CUSTOMERS_DELETE,
     p::CUSTOMERS_IMPORT,
+    p::ORDERS_READ,
+    p::ORDERS_WRITE,
     p::JOBS_READ,
     p::JOBS_WRITE,
     p::TAGS_WRITE,

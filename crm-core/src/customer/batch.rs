@@ -161,7 +161,8 @@ fn tag_list(json: &RawValue) -> Result<Vec<Line<64>>, FieldErrors> {
     Vec::from_input(json)
 }
 
-fn bounded(
+/// The items of a batch, 1 to 1000 of them.
+pub(crate) fn bounded(
     items: Option<Result<Vec<Box<RawValue>>, FieldErrors>>,
     field: &str,
 ) -> Result<Vec<Box<RawValue>>, FieldErrors> {

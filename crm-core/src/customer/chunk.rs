@@ -12,6 +12,7 @@ use crate::{
     access::Principal,
     error::{Error, Result},
     id::CustomerId,
+    order,
     record::{Meta, Record as _},
     text::Line,
 };
@@ -113,6 +114,7 @@ impl Chunk<'_> {
             }
             (Ask::Become(wanted), _) => {
                 let mut after = Customer { meta: before.meta, ..(**wanted).clone() };
+                order::keep_figures(&mut after, before);
                 self.forget_what_is_gone(&mut after);
                 (after, Deed::Updated)
             }

@@ -87,7 +87,12 @@ pub(crate) fn decide(
     customer_type(&mut after, input, door, setting, &mut errors);
     labels(&mut after, before, input, door, setting, &mut errors);
     amounts(&mut after, before, input, door, &mut errors);
-    after.last_active = merged_option(&input.last_active, before.last_active, door);
+    let said = merged_option(&input.last_active, before.last_active, door);
+    if said != before.last_active {
+        // Who has ordered was active then, whatever else is said.
+        after.opening_last_active = said;
+        after.last_active = said.max(before.last_order_date);
+    }
     after.active_at = after.last_active.unwrap_or(after.meta.created_at);
     after.consent = consent(before, input, door, setting.now);
     // What one request names is bounded when read; this bounds what many of them add up to.

@@ -91,6 +91,8 @@ pub struct CustomerInput {
     /// Static groups to be added to, and taken from, those the customer is in.
     pub(crate) add_groups: Vec<uuid::Uuid>,
     pub(crate) remove_groups: Vec<uuid::Uuid>,
+    /// Whether the login in `user_id` may be one of another service.
+    pub(crate) login_elsewhere: bool,
     /// What could not be read.
     pub(crate) wrong: FieldErrors,
 }
@@ -157,6 +159,7 @@ impl CustomerInput {
             team_id: field(&mut members, &["team_id"], errors),
             add_groups: Vec::new(),
             remove_groups: Vec::new(),
+            login_elsewhere: false,
             wrong: FieldErrors::new(),
         };
         members.finish(&ALLOWED, &mut wrong);

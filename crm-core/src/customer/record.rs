@@ -84,6 +84,15 @@ pub struct Customer {
     /// said, and in records from before there were orders.
     #[serde(skip)]
     pub opening_last_active: Option<Timestamp>,
+    /// The part of `total_orders` that is in no order here.
+    #[serde(skip)]
+    pub opening_orders: Option<i64>,
+    /// The part of `total_order_value` that is in no order here.
+    #[serde(skip)]
+    pub opening_order_value: Option<Money>,
+    /// When the last order was that is none here.
+    #[serde(skip)]
+    pub opening_last_order_date: Option<Timestamp>,
     /// `last_active`, or `created_at` where there is none: what `inactive_days` counts from.
     #[serde(skip)]
     pub active_at: Timestamp,
@@ -199,6 +208,9 @@ impl Customer {
             opening_visits: 0,
             last_active: None,
             opening_last_active: None,
+            opening_orders: None,
+            opening_order_value: None,
+            opening_last_order_date: None,
             active_at: meta.created_at,
             total_orders: 0,
             total_order_value: Money::ZERO,

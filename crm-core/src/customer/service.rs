@@ -20,6 +20,7 @@ use crate::{
     id::{CustomerId, TeamId, UserId},
     input::{Members, Patch},
     operation::Operation,
+    order::Order,
     record::Record as _,
     segment::SegmentMember,
     store::{Change, Filter, Json, Query},
@@ -148,6 +149,7 @@ impl Customers<'_> {
             customer.meta.expect(expected_version)?;
             let mut operation = Operation::new(self.crm, by);
             remove(&mut operation, &customer);
+            self.crm.orders().free_unique(by, &mut operation, &[id]).await?;
             let (before, _) = differences(Some(&customer), None);
             operation.audit::<Customer>("customer.purged", id, before, None);
             match operation.commit().await {
@@ -179,6 +181,7 @@ impl Customers<'_> {
                 remove(&mut operation, customer);
                 ids.push(customer.id);
             }
+            self.crm.orders().free_unique(by, &mut operation, &ids).await?;
             let after = json!({"count": ids.len(), "customer_ids": ids});
             operation.audit_named("customer.purged", Customer::COLLECTION.name, None, None, Some(after));
             match operation.commit().await {
@@ -274,7 +277,9 @@ impl Customers<'_> {
             teams: restored.iter().filter_map(|customer| customer.team_id).collect(),
             ..References::default()
         };
+        let mut elsewhere = Vec::new();
         for input in inputs {
+            elsewhere.extend(input.user_id.value().filter(|_| input.login_elsewhere).copied());
             known.groups.extend(input.group_ids.value().into_iter().flatten().chain(&input.add_groups));
             known.staff.extend(input.owner_id.value());
             known.logins.extend(input.user_id.value());
@@ -294,10 +299,11 @@ impl Customers<'_> {
         let ids: Vec<UserId> = known.staff.union(&known.logins).copied().collect();
         if !ids.is_empty() {
             let users = self.crm.repo::<User>().get_many(by.scope(), &ids).await?;
+            elsewhere.retain(|login| users.iter().all(|user| user.id != *login));
             let (staff, others): (Vec<User>, Vec<User>) =
                 users.into_iter().filter(|user| user.removed_at.is_none()).partition(|user| user.role.is_staff());
             known.staff = staff.iter().map(|user| user.id).collect();
-            known.logins = others.iter().map(|user| user.id).collect();
+            known.logins = others.iter().map(|user| user.id).chain(elsewhere).collect();
         }
         Ok(known)
     }
@@ -327,6 +333,7 @@ fn remove(operation: &mut Operation<'_>, customer: &Customer) {
     operation.change(of(ContactTally::customer_id.equals(customer.id), ContactTally::COLLECTION));
     operation.change(of(MockMessage::customer_id.equals(customer.id), MockMessage::COLLECTION));
     operation.change(of(BulkNote::customer_id.equals(customer.id), BulkNote::COLLECTION));
+    operation.change(of(Order::customer_id.equals(customer.id), Order::COLLECTION));
     operation.change(of(Note::customer_id.equals(customer.id), Note::COLLECTION));
     operation.change(of(SegmentMember::customer_id.equals(customer.id), SegmentMember::COLLECTION));
     operation.change(of(Complaint::customer_id.equals(customer.id), Complaint::COLLECTION));

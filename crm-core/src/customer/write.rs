@@ -21,6 +21,7 @@ use crate::{
     error::{Error, Result},
     id::CustomerId,
     operation::Operation,
+    order,
     record::{Meta, Record as _},
     store::{Assignment, Change, StoreError, Value, WhenUnmet, head},
 };
@@ -253,6 +254,7 @@ impl Customers<'_> {
                 note_down(operation, draft, options.entry.is_none());
             }
         }
+        order::follow_customers(operation, drafts.iter().map(|draft| (draft.before.as_ref(), &draft.after)));
         // A group that is being removed takes no more members.
         for group in joined {
             operation.change(Change::Update {

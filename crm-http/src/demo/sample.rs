@@ -1,6 +1,9 @@
 //! The people and companies of the sample: made up, believable, the same in every run.
 
-use crm_core::port::{Random, SeededRandom};
+use crm_core::{
+    id::CustomerId,
+    port::{Random, SeededRandom},
+};
 use serde_json::{Value, json};
 
 /// What one sample organization is like.
@@ -31,6 +34,21 @@ pub(super) struct Company {
     /// A mobile number is this and eight random digits.
     mobile_prefixes: &'static [&'static str],
 }
+
+/// What can be bought: number, name and price.
+const GOODS: [(&str, &str, f64); 8] = [
+    ("SCARF-01", "Silk scarf", 49.5),
+    ("MUG-04", "Stoneware mug", 12.25),
+    ("LAMP-02", "Desk lamp", 89.0),
+    ("TEA-11", "Assam tea, 250 g", 7.75),
+    ("BOOK-07", "Notebook", 5.5),
+    ("BAG-03", "Canvas bag", 24.0),
+    ("VASE-05", "Glass vase", 36.4),
+    ("RUG-09", "Wool rug", 310.0),
+];
+
+/// How far orders are.
+const STATUSES: [&str; 4] = ["completed", "completed", "paid", "shipped"];
 
 /// How many customers each company has.
 pub(super) const CUSTOMERS: usize = 1500;
@@ -287,6 +305,31 @@ impl Company {
     pub(super) fn people(&self, now: crm_core::time::Timestamp) -> Vec<Person> {
         let dice = Dice(SeededRandom::new(self.seed));
         (0..CUSTOMERS).map(|number| self.person(&dice, number, now)).collect()
+    }
+
+    /// What the customers have bought, oldest first. `now` dates it.
+    pub(super) fn orders(&self, customers: &[CustomerId], now: crm_core::time::Timestamp) -> Vec<Value> {
+        let dice = Dice(SeededRandom::new(self.seed + 1));
+        let (mut orders, mut number) = (Vec::new(), 0);
+        for customer in customers {
+            if !dice.one_in(5) {
+                continue;
+            }
+            for _ in 0..=dice.below(3) {
+                number += 1;
+                let items: Vec<Value> = (0..=dice.below(3))
+                    .filter_map(|_| dice.pick(&GOODS))
+                    .map(|(sku, name, price)| json!({"sku": sku, "name": name, "qty": 1 + dice.below(4), "price": price}))
+                    .collect();
+                let status = if dice.one_in(12) { "cancelled" } else { dice.pick(&STATUSES).unwrap_or_default() };
+                let age = std::time::Duration::from_hours(dice.below(24 * 400) as u64);
+                orders.push(json!({
+                    "customer_id": customer, "external_id": format!("SAMPLE-{number:05}"), "status": status,
+                    "date": now.minus(age), "items": items,
+                }));
+            }
+        }
+        orders
     }
 
     fn person(&self, dice: &Dice, number: usize, now: crm_core::time::Timestamp) -> Person {

@@ -56,6 +56,16 @@ pub(crate) struct ProfileParameter {
     profile: Option<String>,
 }
 
+/// Of every answer with orders.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "describes what services read")]
+pub(crate) struct JoinParameters {
+    /// What is joined: `customer`.
+    #[param(example = "customer", pattern = "^customer$")]
+    include: Option<String>,
+}
+
 /// What of an export is chosen besides customers and fields.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]

@@ -14,8 +14,10 @@ use std::{
 use crm_core::{
     crm::collections,
     customer::Customer,
-    id::OrganizationId,
-    record::Record as _,
+    field::CustomValues,
+    id::{CustomerId, OrganizationId, TeamId, UserId},
+    order::{Order, OrderId, OrderItems, OrderStatus},
+    record::{Meta, Record as _},
     store::{
         Aggregation, Change, Collection, Comparison, CustomIndex, FieldKind, FieldRef, Filter, Group, Json, Measure,
         Money, Query, Row, Scope, Sort, Store as _, Value, evaluate,
@@ -32,6 +34,8 @@ use crate::{PostgresOptions, PostgresStore, aggregate, compile::Rows, read::Read
 const OURS: Uuid = Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_00a1);
 const THEIRS: Uuid = Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_00b2);
 const EACH: u32 = 25_000;
+/// Orders of each organization.
+const ORDERS: u32 = 10_000;
 const PAGE: usize = 20;
 /// How many rows a page may look at.
 const EXAMINED: i64 = 5 * PAGE as i64;
@@ -96,6 +100,30 @@ fn customer(organization: Uuid, n: u32) -> Row {
     Row(CUSTOMERS.fields.iter().map(|field| value(field.name, field.kind, field.optional)).collect())
 }
 
+/// The `n`th order of an organization, of one of 500 customers.
+fn order(organization: Uuid, n: u32) -> Order {
+    let long = i64::from(n);
+    let at = |seconds: i64| Timestamp::from_milliseconds(1_700_000_000_000 + seconds * 1000).unwrap();
+    Order {
+        id: OrderId(Uuid::from_u128(organization.as_u128() << 32 | u128::from(n))),
+        customer_id: buyer(n % 500),
+        external_id: (!n.is_multiple_of(4)).then(|| format!("S-{n}").parse().unwrap()),
+        status: OrderStatus::ALL[n as usize % OrderStatus::ALL.len()],
+        amount: Money::from_ten_thousandths(long * 31).unwrap(),
+        items: OrderItems::default(),
+        date: at(long * 7919 % i64::from(ORDERS)),
+        custom: CustomValues::default(),
+        metadata: Json::default(),
+        owner_id: n.is_multiple_of(7).then(|| UserId(Uuid::from_u128(u128::from(n % 21)))),
+        team_id: n.is_multiple_of(2).then(|| TeamId(Uuid::from_u128(u128::from(n % 10)))),
+        meta: Meta::new(OrganizationId(organization), at(long)),
+    }
+}
+
+fn buyer(number: u32) -> CustomerId {
+    CustomerId(Uuid::from_u128(u128::from(number) + 1))
+}
+
 struct Stage {
     store: PostgresStore,
     rows: Arc<Vec<Row>>,
@@ -117,6 +145,8 @@ async fn template() -> (Postgres, Arc<Vec<Row>>) {
         let scope = Scope::Organization(OrganizationId(organization));
         let insert = Change::Insert { collection: CUSTOMERS, rows: rows(organization) };
         store.commit(scope, vec![insert]).await.unwrap();
+        let rows = (0..ORDERS).map(|n| order(organization, n).to_row()).collect();
+        store.commit(scope, vec![Change::Insert { collection: Order::COLLECTION, rows }]).await.unwrap();
     }
     let mut session = store.pool.acquire().await.unwrap();
     session.run("VACUUM ANALYZE").await.unwrap();
@@ -297,6 +327,46 @@ async fn every_list_runs_along_an_index() {
     ] {
         stage.pages_are_cheap(Query::new(filter, PAGE).sorted(sort)).await;
     }
+}
+
+#[tokio::test]
+async fn orders_run_along_an_index_and_are_summed_from_it() {
+    let stage = stage().await;
+    let layout = stage.store.layouts.of(Order::COLLECTION);
+    let paid = || Order::status.equals(OrderStatus::Paid);
+    let external = Order::external_id.equals(Some("S-777".parse().unwrap()));
+    let last = || vec![Order::date.descending()];
+    for (filter, sort) in [
+        (Filter::ALL, last()),
+        (Filter::ALL, vec![Order::date.ascending()]),
+        (paid(), last()),
+        (Order::customer_id.equals(buyer(7)), last()),
+        (Order::customer_id.equals(buyer(7)).and(paid()), last()),
+        (Order::owner_id.equals(UserId(Uuid::from_u128(7))), last()),
+        (Order::team_id.equals(TeamId(Uuid::from_u128(4))), last()),
+        (external, last()),
+        (Filter::ALL, Vec::new()),
+    ] {
+        let query = Query::new(filter, PAGE).sorted(sort);
+        let reading = Reading::new(&stage.store, &layout, scope(), &query, false).unwrap();
+        let (mut examined, mut plans) = (0, String::new());
+        for block in 0..reading.plan.blocks() {
+            let mut statement = reading.statement(block).unwrap();
+            statement.push(&format!(" LIMIT {}", PAGE + 1));
+            let (count, _, plan) = stage.examined(&statement).await;
+            examined += count;
+            plans.push_str(&plan);
+        }
+        assert!(examined <= EXAMINED, "{query:#?} looks at {examined} rows\n{plans}");
+    }
+    let aggregation = Aggregation {
+        filter: Order::customer_id.one_of((0..20).map(buyer)).and(Order::status.one_of(OrderStatus::ALL)),
+        groups: vec![Group::Field(Order::customer_id.field())],
+        measures: vec![Measure::Count, Measure::Sum(Order::amount.field()), Measure::Maximum(Order::date.field())],
+    };
+    let rows = Rows::new(&stage.store.layouts, &layout, Some(OURS), &aggregation.filter);
+    let (_, _, plan) = stage.examined(&aggregate::statement(&rows, &aggregation).unwrap()).await;
+    assert!(plan.contains("Index Only Scan") && plan.contains("orders_by_customer_id"), "{plan}");
 }
 
 #[tokio::test]
