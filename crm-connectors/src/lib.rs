@@ -19,6 +19,7 @@
 
 mod email;
 mod outbound;
+mod service;
 
 pub use self::email::{EmailChannel, EmailOptions, EmailOptionsError, check_mailbox};
 pub use self::outbound::{
@@ -26,3 +27,4 @@ pub use self::outbound::{
     address::is_public,
     target::{Refusal, Target},
 };
+pub use self::service::{Breaker, HttpRecordService, ServiceOptions};

@@ -230,7 +230,7 @@ fn failure(error: &Error) -> OutboundFailure {
 }
 
 /// The authorities that the machine trusts, or those that browsers trust where it names none.
-fn tls() -> Result<ClientConfig, TlsError> {
+pub(crate) fn tls() -> Result<ClientConfig, TlsError> {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if roots.is_empty() {

@@ -293,6 +293,7 @@ async fn clean(crm: &Crm, is_interrupted: &(dyn Fn() -> bool + Sync)) -> Result<
         import::remove_old(crm, &by).await?;
         customer::remove_old_notes(crm, &by).await?;
         delivery::forget_old(crm, &by).await?;
+        customer::remove_old_merges(crm, &by).await?;
         job::JobPayload::remove_old(crm, &by).await?;
         let purged = crm.customers().purge_deleted(&by, due).await?;
         if purged > 0 {

@@ -1,6 +1,7 @@
 //! The CRM: a store and the ports, put together.
 
 use std::{
+    collections::HashMap,
     fmt,
     path::{Path, PathBuf},
     sync::Arc,
@@ -18,7 +19,7 @@ use crate::{
     complaint::Complaint,
     customer::{
         BulkChange, BulkHandler, BulkNote, BulkUndoHandler, ContactPoint, CreateHandler, Customer, CustomerGroup,
-        ExportPlaces, Note,
+        CustomerMerge, CustomerMergeMove, ExportPlaces, Note,
         import::{CustomerImport, ImportHandler, ImportMapping, ImportPart, RevertHandler},
     },
     delivery::{
@@ -35,13 +36,15 @@ use crate::{
     limit::Limits,
     list::CursorKey,
     order::{Order, OrderHandler},
+    personal_data::ErasureHandler,
     port::{
         Channel, Channels, Clock, EventSink, InProcessJobSignal, JobSignal, OperatingSystemRandom, Outbound, Random,
-        RequestLimiter, SystemClock,
+        RecordService, RequestLimiter, SystemClock,
         cache::{Cache, SharedCache},
         queue::SharedQueue,
     },
     record::Record,
+    related::{LastAnswers, RelatedKind},
     repo::Repo,
     segment::{Segment, SegmentCount, SegmentMember, SegmentVersion},
     statistics::{
@@ -92,6 +95,8 @@ struct Inner {
     running_jobs: RunningJobs,
     exports: ExportPlaces,
     temporary_folder: PathBuf,
+    record_services: HashMap<RelatedKind, Arc<dyn RecordService>>,
+    last_answers: LastAnswers,
 }
 
 impl fmt::Debug for Crm {
@@ -120,6 +125,7 @@ pub struct CrmBuilder {
     job_signal: Arc<dyn JobSignal>,
     job_workers: usize,
     temporary_folder: PathBuf,
+    record_services: HashMap<RelatedKind, Arc<dyn RecordService>>,
 }
 
 impl fmt::Debug for CrmBuilder {
@@ -171,6 +177,13 @@ impl CrmBuilder {
     #[must_use]
     pub fn queue(mut self, queue: SharedQueue) -> Self {
         self.queue = Some(queue);
+        self
+    }
+
+    /// With another service that keeps customers' records of a kind. Without, they are this CRM's own.
+    #[must_use]
+    pub fn record_service(mut self, kind: RelatedKind, service: impl RecordService) -> Self {
+        self.record_services.insert(kind, Arc::new(service));
         self
     }
 
@@ -268,6 +281,7 @@ impl CrmBuilder {
             job_signal,
             job_workers,
             temporary_folder,
+            record_services,
         } = self;
         if channels.find("webhook").is_none() {
             channels.add(Arc::new(WebhookChannel));
@@ -310,6 +324,8 @@ impl CrmBuilder {
                 running_jobs: RunningJobs::default(),
                 exports: ExportPlaces::default(),
                 temporary_folder,
+                record_services,
+                last_answers: LastAnswers::default(),
             }),
         }
     }
@@ -342,10 +358,12 @@ impl Crm {
                 .with(OrderHandler)
                 .with(VerificationHandler)
                 .with(AllHandler)
+                .with(ErasureHandler)
                 .with(CleaningHandler),
             schedules: background::schedules(),
             job_signal: Arc::new(InProcessJobSignal::default()),
             temporary_folder: std::env::temp_dir(),
+            record_services: HashMap::new(),
             job_workers: std::thread::available_parallelism().map_or(2, |cores| cores.get().max(2)),
         }
     }
@@ -546,6 +564,16 @@ impl Crm {
         self.inner.queue.as_ref()
     }
 
+    /// The service that keeps customers' records of a kind, where another does.
+    pub(crate) fn record_service(&self, kind: RelatedKind) -> Option<&dyn RecordService> {
+        self.inner.record_services.get(&kind).map(AsRef::as_ref)
+    }
+
+    /// What such services said last.
+    pub(crate) fn last_answers(&self) -> &LastAnswers {
+        &self.inner.last_answers
+    }
+
     /// The way to addresses that organizations name.
     pub(crate) fn outbound(&self) -> Option<&dyn Outbound> {
         self.inner.outbound.as_deref()
@@ -629,6 +657,8 @@ pub const fn collections() -> &'static [&'static Collection] {
         Customer::COLLECTION,
         ContactPoint::COLLECTION,
         CustomerGroup::COLLECTION,
+        CustomerMerge::COLLECTION,
+        CustomerMergeMove::COLLECTION,
         Note::COLLECTION,
         Order::COLLECTION,
         Complaint::COLLECTION,

@@ -21,8 +21,11 @@ mod group_service;
 mod holders;
 pub mod import;
 mod input;
+mod likely_duplicate;
+mod likeness;
 mod list;
 mod meaning;
+mod merge;
 mod metadata;
 mod note;
 mod note_service;
@@ -43,6 +46,7 @@ pub(crate) use self::bulk::{BulkHandler, BulkUndoHandler, CreateHandler, remove_
 pub(crate) use self::catalog::declared_catalog;
 pub(crate) use self::decide::differences;
 pub(crate) use self::export::ExportPlaces;
+pub(crate) use self::merge::remove_old_merges;
 pub use self::{
     ask::{Deed, WriteOptions, Written},
     batch::{
@@ -58,6 +62,12 @@ pub use self::{
         ReplacedCustomerGroup,
     },
     input::{CustomerInput, MAX_CONTACTS, MAX_GROUPS, MAX_TAGS, NewCustomer, OwnProfileInput},
+    likely_duplicate::{CustomerBrief, LikelyDuplicate, LikelyDuplicates},
+    likeness::Reason,
+    merge::{
+        CustomerMerge, CustomerMergeId, CustomerMergeMove, CustomerMergeMoveId, FieldChoices, FieldDifference,
+        MergeReport, MergeRequest, Side,
+    },
     metadata::{MAX_METADATA_BYTES, MAX_METADATA_DEPTH, Metadata},
     note::{EditedNote, MAX_NOTE_EDITS, NewNote, Note, NoteEdit, NoteEdits, NoteId, NoteWithEdits},
     record::{Customer, CustomerStatus, DEFAULT_TYPES, UnknownStatus},

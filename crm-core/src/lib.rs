@@ -29,8 +29,10 @@ pub mod limit;
 pub mod list;
 pub mod operation;
 pub mod order;
+pub mod personal_data;
 pub mod port;
 pub mod record;
+pub mod related;
 pub mod repo;
 pub mod resealing;
 pub mod rule;
@@ -41,6 +43,7 @@ pub mod store;
 pub mod tenancy;
 pub mod text;
 pub mod time;
+pub mod timeline;
 mod turn;
 pub mod webhook;
 

@@ -27,6 +27,7 @@ mod run;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use self::cursor::{Cursor, Digest};
 pub use self::{
     answer::{List, ListPage},
     cursor::CursorKey,

@@ -12,6 +12,7 @@ mod limiter;
 mod outbound;
 pub mod queue;
 mod random;
+mod record_service;
 
 pub(crate) use self::channel::Channels;
 pub use self::{
@@ -22,4 +23,5 @@ pub use self::{
     limiter::{InProcessLimiter, RequestLimiter},
     outbound::{Outbound, OutboundAnswer, OutboundFailure, OutboundRequest, RetryAfter},
     random::{OperatingSystemRandom, Random, SeededRandom},
+    record_service::{RecordService, RecordsAsked, ServiceFailure},
 };

@@ -48,6 +48,7 @@ mod note;
 mod order;
 mod organization;
 pub(crate) mod parameters;
+mod person;
 mod role;
 mod statistics;
 mod tag;
@@ -70,6 +71,7 @@ pub(crate) fn api() -> OpenApiRouter<AppState> {
         .merge(role::routes())
         .merge(organization::routes())
         .merge(customer::routes())
+        .merge(person::routes())
         .merge(complaint::routes())
         .merge(export::routes())
         .merge(group::routes())

@@ -124,6 +124,10 @@ pub struct Settings {
     pub registration: RegistrationMode,
     /// The organization of those who register without one.
     pub default_organization: Option<OrganizationId>,
+    /// Another service that keeps the orders of customers.
+    pub order_service: Option<String>,
+    /// Another service that keeps their complaints.
+    pub complaint_service: Option<String>,
     /// A key for services.
     pub service_key: Option<Secret<String>>,
     /// How the built-in vendor behaves, where there is one.
@@ -441,6 +445,8 @@ impl Reader<'_> {
             shown: self.shown(&database),
             database,
             jwt_key,
+            order_service: self.read("ORDER_SERVICE_URL", None, |text| parse::service_url(text).map(Some)),
+            complaint_service: self.read("COMPLAINT_SERVICE_URL", None, |text| parse::service_url(text).map(Some)),
             service_key,
             // Replaced below where none was given.
             jwt_secret: given_jwt_secret.clone().unwrap_or_default(),

@@ -22,6 +22,8 @@ mod idempotency;
 mod imports;
 mod jobs;
 mod orders;
+mod person;
+mod related;
 mod server;
 mod shared;
 mod staff;

@@ -39,6 +39,8 @@ declare_permissions! {
     CUSTOMERS_DELETE = "customers:delete";
     /// Delete customers for good.
     CUSTOMERS_PURGE = "customers:purge";
+    /// Make one customer of two, and take that back.
+    CUSTOMERS_MERGE = "customers:merge";
     /// Create and change customers from a file, and take an import back.
     CUSTOMERS_IMPORT = "customers:import";
     /// Read complaints.
@@ -47,6 +49,10 @@ declare_permissions! {
     COMPLAINTS_WRITE = "complaints:write";
     /// Check the figures of customers against their orders, and put them right.
     STATISTICS_VERIFY = "statistics:verify";
+    /// Have everything that is kept of a person as one document.
+    PERSONAL_DATA_READ = "personal-data:read";
+    /// Forget a person for good.
+    PERSONAL_DATA_ERASE = "personal-data:erase";
     /// Rename and merge tags.
     TAGS_WRITE = "tags:write";
     /// Read orders.

@@ -3,26 +3,24 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::{
-    BulkNote, ContactKey, ContactPoint, Customer, CustomerGroup, CustomerInput, NewCustomer, Note, OwnProfileInput,
+    ContactKey, ContactPoint, Customer, CustomerGroup, CustomerInput, CustomerMerge, NewCustomer, OwnProfileInput,
     ask::{Ask, WriteOptions, Written},
     decide::{References, differences},
+    merge::merged_into,
     write::is_race,
 };
 use crate::{
     access::{Principal, permissions},
     account::User,
-    complaint::Complaint,
     contact::Country,
     crm::Crm,
-    delivery::{ConsentEntry, ContactTally, MockMessage},
     error::{Error, Result},
-    field::{AppliesTo, FieldSet, UniqueValue},
+    field::{AppliesTo, FieldSet},
     id::{CustomerId, TeamId, UserId},
     input::{Members, Patch},
     operation::Operation,
-    order::Order,
+    personal_data::{Going, remove_of},
     record::Record as _,
-    segment::SegmentMember,
     store::{Change, Filter, Json, Query},
     tenancy::Team,
     time::Timestamp,
@@ -131,9 +129,13 @@ impl Customers<'_> {
     ///
     /// # Errors
     /// [`Error::Duplicate`] where somebody else has its e-mail or phone by now, [`Error::NotFound`] where it is not in
-    /// the bin, [`Error::Forbidden`] without `customers:delete`.
+    /// the bin, [`Error::InvalidState`] where it was merged into another, [`Error::Forbidden`] without `customers:delete`.
     pub async fn restore(&self, by: &Principal, id: CustomerId, options: WriteOptions) -> Result<Customer> {
         by.may(permissions::CUSTOMERS_DELETE)?;
+        if let Some(kept) = merged_into(self.crm, by, id).await? {
+            let message = format!("The customer was merged into {kept}: undo the merge instead.");
+            return Err(Error::InvalidState(message));
+        }
         Ok(self.write_one(by, Ask::Restore(id), options).await?.customer)
     }
 
@@ -327,17 +329,11 @@ fn named_list(settings: &Json, name: &str) -> Option<Arc<[String]>> {
 
 /// Everything that goes with a customer.
 fn remove(operation: &mut Operation<'_>, customer: &Customer) {
-    let of = |filter: Filter, collection| Change::DeleteWhere { collection, filter };
-    operation.change(of(ContactPoint::customer_id.equals(customer.id), ContactPoint::COLLECTION));
-    operation.change(of(ConsentEntry::customer_id.equals(customer.id), ConsentEntry::COLLECTION));
-    operation.change(of(ContactTally::customer_id.equals(customer.id), ContactTally::COLLECTION));
-    operation.change(of(MockMessage::customer_id.equals(customer.id), MockMessage::COLLECTION));
-    operation.change(of(BulkNote::customer_id.equals(customer.id), BulkNote::COLLECTION));
-    operation.change(of(Order::customer_id.equals(customer.id), Order::COLLECTION));
-    operation.change(of(Note::customer_id.equals(customer.id), Note::COLLECTION));
-    operation.change(of(SegmentMember::customer_id.equals(customer.id), SegmentMember::COLLECTION));
-    operation.change(of(Complaint::customer_id.equals(customer.id), Complaint::COLLECTION));
-    operation.change(of(UniqueValue::record_id.equals(customer.id.0), UniqueValue::COLLECTION));
+    remove_of(operation, &[customer.id], Going::Purged);
+    // Nobody can take back any more what it was merged with.
+    let merges =
+        Filter::Or(vec![CustomerMerge::kept_id.equals(customer.id), CustomerMerge::duplicate_id.equals(customer.id)]);
+    operation.change(Change::DeleteWhere { collection: CustomerMerge::COLLECTION, filter: merges });
     operation.delete(customer);
     let version = customer.meta.version + 1;
     operation.emit_named(

@@ -138,6 +138,12 @@ impl Changed {
         Self { id: after.id, fields }
     }
 
+    /// The same without these fields.
+    pub(super) fn without(mut self, names: &[&str]) -> Self {
+        self.fields.retain(|change| !names.contains(&change.name.as_str()));
+        self
+    }
+
     /// What can be taken back of it still, and the names of what cannot: values of custom fields that cannot be written
     /// any more, and values that were cleared of fields that are not what they were then.
     pub(super) fn still_possible(mut self, fields: &FieldSet, since: Timestamp) -> (Self, Vec<String>) {

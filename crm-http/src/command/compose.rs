@@ -1,12 +1,13 @@
 use std::{sync::Arc, time::Duration};
 
-use crm_connectors::{EmailChannel, EmailOptions, GuardedHttp, OutboundRules};
+use crm_connectors::{EmailChannel, EmailOptions, GuardedHttp, HttpRecordService, OutboundRules, ServiceOptions};
 use crm_core::{
     Crm,
     account::{AccountSettings, SigningKey, SigningKeys},
     crm::collections,
     delivery::DeliverySettings,
     port::{OperatingSystemRandom, SystemClock, queue::SharedQueue},
+    related::RelatedKind,
     secret::EncryptionKeys,
     store::{SharedStore, StoreError, StoreResult},
 };
@@ -127,6 +128,14 @@ pub(super) fn crm(settings: &Settings, store: SharedStore) -> Result<Crm, Failur
         }
         None => builder,
     };
+    let builder =
+        [(RelatedKind::Orders, &settings.order_service), (RelatedKind::Complaints, &settings.complaint_service)]
+            .into_iter()
+            .try_fold(builder, |builder, (kind, url)| {
+                let Some(url) = url else { return Ok::<_, Failure>(builder) };
+                let options = ServiceOptions::new(url, kind.name()).key(settings.service_key.clone());
+                Ok(builder.record_service(kind, HttpRecordService::new(options, Arc::new(OperatingSystemRandom))?))
+            })?;
     let builder = match queue(settings)? {
         Some(queue) => builder.queue(queue),
         None => builder,

@@ -1,12 +1,16 @@
 //! Complaints of customers.
 
-use axum::{extract::State, response::Response};
+use axum::{
+    extract::State,
+    response::{IntoResponse as _, Response},
+};
 use crm_core::{
     Crm,
-    access::Principal,
+    access::{Principal, permissions},
     complaint::{ChangedComplaint, Complaint, ComplaintId, Complaints, NewComplaint},
     id::CustomerId,
     list::{List, ListBody},
+    related::RelatedKind,
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -14,7 +18,7 @@ use crate::{
     extract::{Body, IfMatch, Pairs, Path},
     listed::{ListParameters, listed},
     problem::Result,
-    respond::{Created, Record},
+    respond::{Created, Json, Record},
     state::AppState,
 };
 
@@ -136,7 +140,9 @@ async fn change(
 
 /// List complaints of a customer
 ///
-/// Newest first.
+/// Newest first. Where the operator has named another service that keeps complaints (`COMPLAINT_SERVICE_URL`), they are as
+/// that tells them, and only `limit` can be said; while it gives no answer, `degraded` is true, and the answer is what it
+/// said last (`as_of`), or nothing, with a word about it in `warnings`.
 #[utoipa::path(
     get, path = "/customers/{id}/complaints", tag = "Complaints", params(("id" = CustomerId, Path), ListParameters),
     responses((status = 200, description = "A page of complaints.", body = List<Complaint>)),
@@ -148,7 +154,14 @@ async fn of_customer(
     Path(customer): Path<CustomerId>,
     pairs: Pairs,
 ) -> Result<Response> {
-    let request = Complaints::listing().from_pairs(&pairs.into_pairs())?;
+    let pairs = pairs.into_pairs();
+    let related = crm.related();
+    if related.keeps(RelatedKind::Complaints) {
+        let kind = RelatedKind::Complaints;
+        let found = related.records(&by, permissions::COMPLAINTS_READ, kind, customer, &pairs).await?;
+        return Ok(Json(found).into_response());
+    }
+    let request = Complaints::listing().from_pairs(&pairs)?;
     listed(crm.complaints().list_of(&by, customer, &request).await?, &request)
 }
 

@@ -152,8 +152,8 @@ pub const SETTINGS: &[Setting] = &[
     now("REGISTRATION", "open, in production off", "Who may register: open, customer or off."),
     now("DEFAULT_ORGANIZATION", "none", "The id of the organization of those who register without one."),
     now("SERVICE_API_KEY", "none", "A key for services; at least 32 bytes.").secret(),
-    later("ORDER_SERVICE_URL", "Orders from another service."),
-    later("COMPLAINT_SERVICE_URL", "Complaints from another service."),
+    now("ORDER_SERVICE_URL", "none", "Another service that keeps customers' orders; it is given SERVICE_API_KEY."),
+    now("COMPLAINT_SERVICE_URL", "none", "Another service that keeps customers' complaints; it is given SERVICE_API_KEY."),
     later("AUTH_SERVICE_URL", "Another service's sign-in."),
     now(
         "ENCRYPTION_KEY",

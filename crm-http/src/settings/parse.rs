@@ -116,6 +116,21 @@ pub(crate) fn base_url(text: &str) -> Result<String, String> {
     if plain { Ok(url.as_str().trim_end_matches('/').to_owned()) } else { Err(WRONG.to_owned()) }
 }
 
+/// The address of another service; `{customer_id}` may stand in it.
+pub(crate) fn service_url(text: &str) -> Result<String, String> {
+    const WRONG: &str = "must be an http or https address without a password, such as http://orders.internal:8080 or \
+                         http://orders.internal/of/{customer_id}";
+    let whole = text.replace("{customer_id}", "0198c1de-5f00-7000-8000-000000000001");
+    let url = Url::parse(&whole).map_err(|_| WRONG)?;
+    let plain = matches!(url.scheme(), "http" | "https")
+        && url.host().is_some()
+        && url.fragment().is_none()
+        && url.username().is_empty()
+        && url.password().is_none()
+        && (url.query().is_none() || text.contains("{customer_id}"));
+    if plain { Ok(text.trim().trim_end_matches('/').to_owned()) } else { Err(WRONG.to_owned()) }
+}
+
 /// CIDR blocks, or single addresses, separated by commas.
 pub(crate) fn networks(text: &str) -> Result<Vec<IpNet>, String> {
     let network = |part: &str| {
@@ -232,6 +247,18 @@ mod tests {
         }
         for text in ["sqlite:", "sqlite::memory:", "sqlite:crm.db?mode=ro"] {
             assert!(sqlite_path(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn services_have_plain_addresses() {
+        assert_eq!(service_url("http://orders.internal:8080/"), Ok("http://orders.internal:8080".to_owned()));
+        let whole = "https://10.0.0.7/of/{customer_id}?all=1";
+        assert_eq!(service_url(whole), Ok(whole.to_owned()));
+        for text in
+            ["orders.internal", "ftp://orders", "http://a:b@orders", "http://orders?x=1", "http://orders#x", "http://"]
+        {
+            assert!(service_url(text).is_err(), "{text}");
         }
     }
 

@@ -4,14 +4,19 @@ use crm_connectors::{GuardedHttp, OutboundRules};
 use crm_core::{
     Crm,
     account::{AccountSettings, RegistrationMode},
-    background,
+    async_trait, background,
     delivery::DeliverySettings,
-    port::{Clock, EventSink, ManualClock, OperatingSystemRandom, SystemClock, queue::SharedQueue},
+    port::{
+        Clock, EventSink, ManualClock, OperatingSystemRandom, RecordService, RecordsAsked, ServiceFailure, SystemClock,
+        queue::SharedQueue,
+    },
+    related::RelatedKind,
     secret::Secret,
     time::Timestamp,
 };
 use crm_http::{RouterOptions, router, server};
 use crm_queue::{InStoreQueue, RedisCache, RedisLimiter, RedisOptions};
+use serde_json::value::RawValue;
 use tokio::net::TcpListener;
 
 use super::{
@@ -49,6 +54,7 @@ pub(crate) struct Setup {
     outbound: OutboundRules,
     redis: Option<(RedisLimiter, RedisCache)>,
     queue: Option<QueueKind>,
+    record_services: Vec<(RelatedKind, Arc<dyn RecordService>)>,
 }
 
 /// What events go through.
@@ -73,6 +79,15 @@ impl Start for App {
 impl Start for Setup {
     async fn start(setup: Setup) -> Self {
         setup
+    }
+}
+
+struct SharedService(Arc<dyn RecordService>);
+
+#[async_trait]
+impl RecordService for SharedService {
+    async fn records_of(&self, asked: RecordsAsked<'_>) -> Result<Vec<Box<RawValue>>, ServiceFailure> {
+        self.0.records_of(asked).await
     }
 }
 
@@ -115,6 +130,7 @@ impl Setup {
             outbound,
             redis: None,
             queue: None,
+            record_services: Vec::new(),
         }
     }
 
@@ -145,6 +161,12 @@ impl Setup {
     /// With a queue that events go through.
     pub(crate) fn queue(mut self, queue: QueueKind) -> Self {
         self.queue = Some(queue);
+        self
+    }
+
+    /// With another service that keeps customers' records of a kind.
+    pub(crate) fn record_service(mut self, kind: RelatedKind, service: Arc<dyn RecordService>) -> Self {
+        self.record_services.push((kind, service));
         self
     }
 
@@ -196,6 +218,9 @@ impl Setup {
         let mut builder = Crm::builder(store).accounts(self.accounts).outbound(outbound).delivery(delivery);
         if let Some(queue) = queue {
             builder = builder.queue(queue);
+        }
+        for (kind, service) in self.record_services {
+            builder = builder.record_service(kind, SharedService(service));
         }
         if let Some((limiter, cache)) = self.redis {
             builder = builder.limiter(limiter).cache(cache);
