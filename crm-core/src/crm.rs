@@ -46,7 +46,7 @@ use crate::{
     record::Record,
     related::{LastAnswers, RelatedKind},
     repo::Repo,
-    segment::{Segment, SegmentCount, SegmentMember, SegmentVersion},
+    segment::{FreezeHandler, Segment, SegmentCount, SegmentMember, SegmentRemovalHandler, SegmentVersion},
     statistics::{
         Cuts,
         verification::{AllHandler, VerificationHandler},
@@ -359,6 +359,8 @@ impl Crm {
                 .with(VerificationHandler)
                 .with(AllHandler)
                 .with(ErasureHandler)
+                .with(FreezeHandler)
+                .with(SegmentRemovalHandler)
                 .with(CleaningHandler),
             schedules: background::schedules(),
             job_signal: Arc::new(InProcessJobSignal::default()),

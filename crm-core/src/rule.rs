@@ -100,6 +100,30 @@ impl Rule {
         Some(Self { collection: catalog.collection(), root })
     }
 
+    /// Both, or whichever there is.
+    pub(crate) fn both(one: Option<Self>, other: Option<Self>) -> Option<Self> {
+        match (one, other) {
+            (Some(one), Some(other)) => {
+                let collection = one.collection;
+                let parts = |root| match root {
+                    Node::And(nodes) => nodes,
+                    node => vec![node],
+                };
+                let mut nodes = parts(one.root);
+                nodes.extend(parts(other.root));
+                Some(Self { collection, root: Node::And(nodes) })
+            }
+            (one, other) => one.or(other),
+        }
+    }
+
+    /// What it asks of other collections, as of an instant.
+    pub(crate) fn related(&self, as_of: Timestamp) -> Vec<RelatedFilter> {
+        let mut found = Vec::new();
+        self.root.each_related(&mut |related| found.push(related.filter(as_of)));
+        found
+    }
+
     pub(crate) fn into_root(self) -> Node {
         self.root
     }

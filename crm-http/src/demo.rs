@@ -1,5 +1,5 @@
-//! The sample that `crm-http demo` loads: two organizations with staff, customers, their orders, groups, tags and custom
-//! fields.
+//! The sample that `crm-http demo` loads: two organizations with staff, customers, their orders, groups, tags, custom
+//! fields and segments.
 //!
 //! Everything made up comes from seeds, so it is the same in every installation; only instants count from now. Loading
 //! goes through the services, like any client's work, and goes on where an earlier run was interrupted.
@@ -17,6 +17,7 @@ use crm_core::{
     id::{CustomerId, OrganizationId, TeamId},
     input::FromInput,
     order::NewOrders,
+    segment::WithRules,
     store::{Filter, Progress, Query, Scope, fold::fold},
     tenancy::{ChangedOrganization, NewOrganization, NewTeam, Organization, Team},
     text::Line,
@@ -89,6 +90,7 @@ pub async fn load(crm: &Crm, progress: Progress<'_>) -> Result<()> {
         groups(crm, &by, company, &people, &created).await?;
         notes(crm, &by, &people, &created).await?;
         orders(crm, &by, company, &company.orders(&created, organization.meta.created_at)).await?;
+        segments(crm, &by).await?;
         let loaded = ChangedOrganization::from_json(&json!({"settings": {STATE: "loaded"}}))?;
         crm.organizations().update(&by, loaded, None).await?;
     }
@@ -215,6 +217,13 @@ async fn orders(crm: &Crm, by: &Principal, company: &Company, orders: &[Value]) 
         if let Some(refused) = report.results.iter().find_map(|result| result.error.as_ref()) {
             return Err(Error::Conflict(format!("the orders of {} were refused: {refused:?}", company.name)));
         }
+    }
+    Ok(())
+}
+
+async fn segments(crm: &Crm, by: &Principal) -> Result<()> {
+    for segment in sample::segments() {
+        unless_there(crm.segments().create(by, WithRules::from_json(&segment)?).await)?;
     }
     Ok(())
 }

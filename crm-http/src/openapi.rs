@@ -36,6 +36,7 @@ const TAGS: &[(&str, &str)] = &[
     ("Notes", "Internal notes on customers."),
     ("Orders", "What customers have bought; the figures of customers move with it."),
     ("Complaints", "What customers are not content with, and what came of it."),
+    ("Segments", "Customers described by rules: counted, listed, explained."),
     ("Imports", "Customers from files."),
     ("Jobs", "Long work, watched and cancelled."),
     ("Campaigns", "Messages to many customers."),

@@ -50,6 +50,7 @@ mod organization;
 pub(crate) mod parameters;
 mod person;
 mod role;
+mod segment;
 mod statistics;
 mod tag;
 mod team;
@@ -79,6 +80,7 @@ pub(crate) fn api() -> OpenApiRouter<AppState> {
         .merge(note::routes())
         .merge(order::routes())
         .merge(statistics::routes())
+        .merge(segment::routes())
         .merge(field::routes())
         .merge(import::routes())
         .merge(campaign::routes())

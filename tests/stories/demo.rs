@@ -36,6 +36,12 @@ on_every_store! {
             assert!(orders["page"]["total"].as_u64().is_some_and(|total| total > 100), "{orders}");
             let bought = orders["data"][0]["customer"]["total_orders"].as_i64();
             assert!(bought.is_some_and(|bought| bought > 0) || orders["data"][0]["status"] == "cancelled", "{orders}");
+            let segments = admin.get("/segments").await.ok();
+            assert_eq!(segments["data"].as_array().map(Vec::len), Some(4));
+            for segment in segments["data"].as_array().expect("segments").iter().filter(|one| one["rules_json"]["orders"].is_null()) {
+                let preview = admin.get(format!("/segments/{}/preview", segment["id"].as_str().expect("an id"))).await.ok();
+                assert!(preview["count"].as_u64().is_some_and(|count| (1..1500).contains(&count)), "{preview}");
+            }
             assert!(!admin.get("/customers/tags").await.ok()["data"].as_array().expect("tags").is_empty());
         }
 

@@ -7,7 +7,10 @@ use crate::{
     id::CustomerId,
     record::Record as _,
     rule::{Explanation, Rule},
-    store::{FieldKind, Query, Value},
+    store::{
+        Aggregation, FieldKind, FieldRef, Filter, Measure, Measured, Money, Query, RelatedFilter, RelatedMeasure, Value,
+    },
+    time::Timestamp,
 };
 
 /// The most customers that [`Customers::matching`] answers at once.
@@ -50,11 +53,50 @@ impl Customers<'_> {
     pub async fn explain(&self, by: &Principal, id: CustomerId, rule: &Rule) -> Result<Explanation> {
         by.may(permissions::CUSTOMERS_READ)?;
         let customer = self.crm.repo::<Customer>().visible(by, id, CUSTOMER).await?;
-        // No collection is related to customers yet: whatever is counted over one is nothing.
-        let nothing = |related: &crate::store::RelatedFilter| match related.value.kind() {
-            Some(FieldKind::Money) => Value::Money(crate::store::Money::ZERO),
-            _ => Value::Integer(0),
+        let as_of = self.crm.now();
+        self.explained(by, &customer, rule, as_of).await
+    }
+
+    /// The same for a customer at hand, as of an instant.
+    pub(crate) async fn explained(
+        &self,
+        by: &Principal,
+        customer: &Customer,
+        rule: &Rule,
+        as_of: Timestamp,
+    ) -> Result<Explanation> {
+        let mut measured: Vec<(RelatedFilter, Value)> = Vec::new();
+        for related in rule.related(as_of) {
+            let value = self.measure(by, customer.id, &related).await?;
+            measured.push((related, value));
+        }
+        let value_of = |related: &RelatedFilter| {
+            measured.iter().find(|(asked, _)| asked == related).map_or(Value::Null, |(_, value)| value.clone())
         };
-        Ok(rule.explain(self.crm.now(), &customer.to_row(), &nothing))
+        Ok(rule.explain(as_of, &customer.to_row(), &value_of))
+    }
+
+    /// What is measured over a customer's related records.
+    async fn measure(&self, by: &Principal, id: CustomerId, related: &RelatedFilter) -> Result<Value> {
+        let own = Filter::equal(FieldRef::declared(related.key, FieldKind::Id), Value::Id(id.0));
+        let kind = related.value.kind().unwrap_or(FieldKind::Integer);
+        let measure = match related.measure {
+            RelatedMeasure::Count => Measure::Count,
+            RelatedMeasure::Sum(name) => Measure::Sum(FieldRef::declared(name, kind)),
+        };
+        let filter = own.and(related.filter.clone());
+        let aggregation = Aggregation { filter, groups: Vec::new(), measures: vec![measure] };
+        let rows = self.crm.store().aggregate(by.scope(), related.collection, &aggregation).await?;
+        let measured = rows.into_iter().next().and_then(|row| row.measures.into_iter().next());
+        let whole = match measured {
+            Some(Measured::Count(count)) => i64::try_from(count).ok(),
+            Some(Measured::ExactSum { sum, .. }) => i64::try_from(sum).ok(),
+            _ => Some(0),
+        };
+        Ok(match (whole, kind) {
+            (None, _) => Value::Null,
+            (Some(whole), FieldKind::Money) => Money::from_ten_thousandths(whole).map_or(Value::Null, Value::Money),
+            (Some(whole), _) => Value::Integer(whole),
+        })
     }
 }

@@ -1,17 +1,32 @@
-use super::{Customer, CustomerStatus, service::Context};
+use super::{Customer, CustomerStatus, Customers, service::Context};
 use crate::{
+    access::Principal,
     contact::{Country, Email, Phone},
-    error::FieldErrors,
+    error::{FieldErrors, Result},
+    field::AppliesTo,
+    order::{self, Order},
     record::Record as _,
-    rule::{Catalog, CatalogField},
+    rule::{Catalog, CatalogField, Relation},
 };
 
-/// What rules, filters and orders may name of an organization's customers.
-pub(crate) fn customer_catalog(context: &Context) -> Catalog {
-    declared(context.country, Some(&context.types)).with_all(context.fields.catalog_fields(context.country))
+impl Customers<'_> {
+    /// What rules, filters and orders may name of an organization's customers.
+    pub(crate) async fn catalog_in(&self, by: &Principal, context: &Context) -> Result<Catalog> {
+        let orders = self.crm.fields().set(by.organization, AppliesTo::Order).await?;
+        let orders = order::declared_catalog().with_all(orders.catalog_fields(context.country));
+        Ok(declared(context.country, Some(&context.types))
+            .with_all(context.fields.catalog_fields(context.country))
+            .related(orders_of(orders)))
+    }
 }
 
-/// The same without custom fields, and without knowing the organization.
+/// A customer's orders: how many, or what they come to.
+fn orders_of(orders: Catalog) -> Relation {
+    Relation::new("orders", Order::customer_id.name(), orders).when(Order::date).total(Order::amount)
+}
+
+/// The same without custom fields and related records, and without knowing the organization: what one record alone
+/// answers.
 pub(crate) fn declared_catalog() -> Catalog {
     declared(None, None)
 }

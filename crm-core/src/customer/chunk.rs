@@ -1,6 +1,6 @@
 //! The decisions of one commit, made one after the other: later ones see what earlier ones made of a customer.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::{
     ContactKey, Customer, Customers,
@@ -32,6 +32,8 @@ pub(super) struct Chunk<'a> {
     pub(super) drafts: Vec<Draft>,
     pub(super) places: HashMap<CustomerId, usize>,
     pub(super) stored: HashMap<CustomerId, Customer>,
+    /// Who matches of them, where only those are changed who match and their records alone do not say it.
+    pub(super) matching: Option<HashSet<CustomerId>>,
 }
 
 impl Chunk<'_> {
@@ -103,9 +105,12 @@ impl Chunk<'_> {
             });
         }
         before.meta.expect(self.options.write.expected_version)?;
-        if let Some(only) = &self.options.only
-            && !crate::store::evaluate::matches(Customer::COLLECTION, only, &before.to_row())
-        {
+        let matches = match (&self.matching, &self.options.only) {
+            (Some(matching), _) => matching.contains(&before.id),
+            (None, Some(only)) => crate::store::evaluate::matches(Customer::COLLECTION, only, &before.to_row()),
+            (None, None) => true,
+        };
+        if !matches {
             return Ok(None);
         }
         let (after, deed) = match (ask, input) {

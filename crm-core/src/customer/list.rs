@@ -2,7 +2,7 @@ use serde_json::value::RawValue;
 
 use super::{
     ContactKey, ContactKind, ContactPoint, CountedGroup, Customer, CustomerGroup, CustomerShape, Customers, Note,
-    ShapedCustomer, catalog::customer_catalog, shape::FIELDS,
+    ShapedCustomer, shape::FIELDS,
 };
 use crate::{
     access::{Principal, permissions},
@@ -61,6 +61,27 @@ impl Customers<'_> {
         Ok(List { data, page })
     }
 
+    /// A page of the customers in sight who are within and match a rule, beside what is asked. The rule's relative times
+    /// count from the first page, as those of the list's own filters do.
+    pub(crate) async fn list_among(
+        &self,
+        by: &Principal,
+        rule: Option<Rule>,
+        within: Filter,
+        read: impl FnOnce(Listing<'_>) -> Result<ListRequest, FieldErrors> + Send,
+    ) -> Result<List<ShapedCustomer>> {
+        by.may(permissions::CUSTOMERS_READ)?;
+        let context = self.context(by).await?;
+        let catalog = self.catalog_in(by, &context).await?;
+        let mut request = read(Listing::new(&catalog).fields(&FIELDS).extra(&EXTRA[1..]))?;
+        let shape = CustomerShape::new(request.extra("profile"), request.fields.clone(), context.fields)?;
+        request.rule = Rule::both(request.rule, rule);
+        let within = within.and(self.narrowed(by, &request).await?);
+        let List { data, page } = list::visible::<Customer>(self.crm, by, &request, within).await?;
+        let data = data.into_iter().map(|customer| shape.of(customer)).collect::<Result<_>>()?;
+        Ok(List { data, page })
+    }
+
     /// How single customers are to be answered.
     ///
     /// # Errors
@@ -68,7 +89,7 @@ impl Customers<'_> {
     pub async fn shape(&self, by: &Principal, profile: Option<&str>, fields: Option<&str>) -> Result<CustomerShape> {
         let context = self.context(by).await?;
         let Some(fields) = fields else { return Ok(CustomerShape::new(profile, Vec::new(), context.fields)?) };
-        let catalog = customer_catalog(&context);
+        let catalog = self.catalog_in(by, &context).await?;
         let pairs = [("fields".to_owned(), fields.to_owned())];
         let request = Listing::new(&catalog).fields(&FIELDS).from_pairs(&pairs)?;
         Ok(CustomerShape::new(profile, request.fields, context.fields)?)
@@ -79,7 +100,7 @@ impl Customers<'_> {
     /// # Errors
     /// Those of the store.
     pub async fn catalog(&self, by: &Principal) -> Result<Catalog> {
-        Ok(customer_catalog(&self.context(by).await?))
+        self.catalog_in(by, &self.context(by).await?).await
     }
 
     /// The filter of a rule about customers, relative times counted from now.
@@ -91,9 +112,15 @@ impl Customers<'_> {
     /// A list that asks for one e-mail, phone or login looks at the few customers who have it: contact points know
     /// them, so that customers need no further index.
     pub(super) async fn narrowed(&self, by: &Principal, request: &ListRequest) -> Result<Filter> {
-        let Some(rule) = &request.rule else { return Ok(Filter::ALL) };
-        let filter = rule.filter(self.crm.now());
-        let conditions = match &filter {
+        match &request.rule {
+            Some(rule) => self.narrowed_to(by, &rule.filter(self.crm.now())).await,
+            None => Ok(Filter::ALL),
+        }
+    }
+
+    /// The same for a filter at hand.
+    pub(crate) async fn narrowed_to(&self, by: &Principal, filter: &Filter) -> Result<Filter> {
+        let conditions = match filter {
             Filter::And(conditions) => conditions.as_slice(),
             one => std::slice::from_ref(one),
         };

@@ -23,7 +23,7 @@ use crate::{
     operation::Operation,
     order,
     record::{Meta, Record as _},
-    store::{Assignment, Change, StoreError, Value, WhenUnmet, head},
+    store::{Assignment, Change, FieldKind, FieldRef, Filter, Query, StoreError, Value, WhenUnmet, head},
 };
 
 /// So often is a decision made again when what it was made on has changed meanwhile.
@@ -135,7 +135,11 @@ impl Customers<'_> {
         let setting =
             Setting { now, country: context.country, types: &context.types, fields: &context.fields, known: &known };
 
-        let mut chunk = Chunk { by, options, setting, drafts: Vec::new(), places: HashMap::new(), stored };
+        let matching = match options.only.as_ref().filter(|only| only.names_related()) {
+            Some(only) => Some(self.matching_among(by, only, stored.keys().copied()).await?),
+            None => None,
+        };
+        let mut chunk = Chunk { by, options, setting, drafts: Vec::new(), places: HashMap::new(), stored, matching };
         let mut unique = self.unique_holders(&chunk, asks, &sought, &holders, unique).await?;
         let mut answers = Vec::with_capacity(asks.len());
         for (ask, sought) in asks.iter().zip(&sought) {
@@ -182,6 +186,23 @@ impl Customers<'_> {
             })
             .collect();
         Ok((chunk.drafts, answers, holders, context))
+    }
+
+    /// Who of these matches a filter that looks at related records. It looks at those of these customers only.
+    async fn matching_among(
+        self,
+        by: &Principal,
+        filter: &Filter,
+        ids: impl Iterator<Item = CustomerId>,
+    ) -> Result<HashSet<CustomerId>> {
+        let ids: Vec<Value> = ids.map(|id| Value::Id(id.0)).collect();
+        if ids.is_empty() {
+            return Ok(HashSet::new());
+        }
+        let among = Filter::In { field: FieldRef::declared("id", FieldKind::Id), values: ids.clone() };
+        let query = Query::new(among.and(filter.clone().related_to(&ids)), ids.len());
+        let found = self.crm.repo::<Customer>().find(by.scope(), &query).await?;
+        Ok(found.records.into_iter().map(|customer| customer.id).collect())
     }
 
     /// Turns drafts into the changes, audit entries and events of one operation.

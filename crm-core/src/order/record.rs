@@ -34,7 +34,7 @@ crate::record_ids! {
     search(external_id),
     unique(external_id),
     index(customer_id, -date, covers(amount, status)),
-    index(-date),
+    index(-date, covers(customer_id, amount, status)),
     index(status, -date),
     index(owner_id, -date),
     index(team_id, -date)

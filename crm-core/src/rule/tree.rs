@@ -70,6 +70,18 @@ impl Node {
     }
 }
 
+impl Node {
+    /// Looks at every condition on related records.
+    pub(crate) fn each_related(&self, look: &mut dyn FnMut(&RelatedCondition)) {
+        match self {
+            Self::And(nodes) | Self::Or(nodes) => nodes.iter().for_each(|node| node.each_related(look)),
+            Self::Not(node) => node.each_related(look),
+            Self::Condition(_) => {}
+            Self::Related(related) => look(related),
+        }
+    }
+}
+
 impl Condition {
     /// A checked condition always has operands of its operator's form; any other combination is true of nothing.
     fn filter(&self, as_of: Timestamp) -> Filter {

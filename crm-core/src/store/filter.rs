@@ -171,6 +171,23 @@ impl Filter {
         }
     }
 
+    /// The same for a caller that asks of these records only: conditions on related records look at theirs alone.
+    #[must_use]
+    pub fn related_to(self, ids: &[Value]) -> Self {
+        let each = |filters: Vec<Self>| filters.into_iter().map(|filter| filter.related_to(ids)).collect();
+        match self {
+            Self::And(filters) => Self::And(each(filters)),
+            Self::Or(filters) => Self::Or(each(filters)),
+            Self::Not(filter) => Self::Not(Box::new(filter.related_to(ids))),
+            Self::Related(mut related) => {
+                let theirs = Self::In { field: FieldRef::declared(related.key, FieldKind::Id), values: ids.to_vec() };
+                related.filter = theirs.and(related.filter);
+                Self::Related(related)
+            }
+            other => other,
+        }
+    }
+
     /// The opposite.
     #[must_use]
     pub fn negated(self) -> Self {

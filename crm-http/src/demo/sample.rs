@@ -267,6 +267,41 @@ pub(super) fn custom_fields() -> Vec<Value> {
     ]
 }
 
+/// Segments as the API takes them.
+pub(super) fn segments() -> Vec<Value> {
+    vec![
+        json!({
+            "name": "Big spenders who went quiet", "description": "Worth a personal message.",
+            "rules_json": {"and": [
+                {"field": "spend", "op": ">", "value": 100_000}, {"field": "inactive_days", "op": ">", "value": 180},
+                {"field": "status", "op": "!=", "value": "blocked"},
+            ]},
+        }),
+        json!({
+            "name": "Gold and platinum, active this month", "description": null,
+            "rules_json": {"and": [
+                {"field": "custom.tier", "op": "in", "value": [TIERS[2], TIERS[3]]},
+                {"field": "last_active", "op": "within_last", "value": "30d"},
+            ]},
+        }),
+        json!({
+            "name": "Bought twice in a quarter", "description": "By their orders, those called off left out.",
+            "rules_json": {"orders": {
+                "within_last": "90d",
+                "where": {"field": "status", "op": "not_in", "value": ["cancelled", "refunded"]},
+                "count": {"op": ">=", "value": 2},
+            }},
+        }),
+        json!({
+            "name": "Newsletter without an address", "description": "Who said yes, and cannot be reached.",
+            "rules_json": {"and": [
+                {"field": "custom.opted_in", "op": "==", "value": true},
+                {"field": "email", "op": "exists", "value": false},
+            ]},
+        }),
+    ]
+}
+
 /// A customer as the API takes it, and what else is told of the person.
 #[derive(Debug)]
 pub(super) struct Person {

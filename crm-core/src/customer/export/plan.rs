@@ -15,7 +15,7 @@ use super::{
 use crate::{
     access::{Principal, permissions},
     crm::Crm,
-    customer::{Customer, CustomerShape, Customers, catalog::customer_catalog, shape::FIELDS},
+    customer::{Customer, CustomerShape, Customers, shape::FIELDS},
     error::{Error, FieldErrors, Result},
     field::FieldSet,
     id::new_uuid,
@@ -158,7 +158,7 @@ impl Customers<'_> {
         by.may(permissions::CUSTOMERS_READ)?;
         by.may(permissions::CUSTOMERS_EXPORT)?;
         let context = self.context(by).await?;
-        let catalog = customer_catalog(&context);
+        let catalog = self.catalog_in(by, &context).await?;
         let request = read(Listing::new(&catalog).fields(&FIELDS).extra(&EXTRA).without_pages())?;
         let (options, deleted) = Options::read(&request, preferred)?;
         let zone = match &options.zone {
