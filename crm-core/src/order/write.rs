@@ -359,7 +359,7 @@ impl Orders<'_> {
     }
 
     fn keep_unique(
-        &self,
+        self,
         operation: &mut Operation<'_>,
         fields: &FieldSet,
         order: &Order,

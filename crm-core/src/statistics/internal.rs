@@ -46,17 +46,12 @@ impl FromInput for InternalCustomer {
 }
 
 /// One figure: what it is to be, or what is added to it.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 enum Figure<T> {
+    #[default]
     Keep,
     Add(T),
     Set(T),
-}
-
-impl<T> Default for Figure<T> {
-    fn default() -> Self {
-        Self::Keep
-    }
 }
 
 /// What an outside service says of a customer's figures: `{"increment": {…}, "set": {…}}`; a figure named outside of both
