@@ -12,6 +12,7 @@ use crate::{
     contact::Phone,
     customer::{Consents, Customer, MAX_CONTACTS, MAX_GROUPS, MAX_METADATA_BYTES, MAX_TAGS},
     error::{Error, Result},
+    order,
     store::{Json, Money},
     time::Timestamp,
 };
@@ -26,7 +27,7 @@ pub(super) struct Merged {
 }
 
 /// Fields of which lists are united and figures added: taking back a merge treats them by themselves.
-pub(super) const UNITED: [&str; 14] = [
+pub(super) const UNITED: [&str; 16] = [
     "emails",
     "phones",
     "tags",
@@ -35,6 +36,8 @@ pub(super) const UNITED: [&str; 14] = [
     "visits",
     "opening_spend",
     "opening_visits",
+    "opening_orders",
+    "opening_order_value",
     "total_orders",
     "total_order_value",
     "last_order_date",
@@ -151,6 +154,14 @@ fn sum(one: Money, other: Money, field: &'static str) -> Result<Money> {
     one.checked_add(other).ok_or_else(|| Error::Conflict(format!("The two customers' {field} is too much for one.")))
 }
 
+/// What two figures come to of which either may be missing.
+fn both<T: Default>(one: Option<T>, other: Option<T>, add: impl FnOnce(T, T) -> Result<T>) -> Result<Option<T>> {
+    if one.is_none() && other.is_none() {
+        return Ok(None);
+    }
+    add(one.unwrap_or_default(), other.unwrap_or_default()).map(Some)
+}
+
 /// The two after the merge.
 ///
 /// # Errors
@@ -206,42 +217,51 @@ pub(super) fn merge(kept: &Customer, duplicate: &Customer, choices: &FieldChoice
         tags: new(&tags, &kept.tags),
         group_ids: new(&group_ids, &kept.group_ids),
     };
-    let after = Customer {
-        name,
-        email,
-        emails,
-        phone,
-        phones,
-        status,
-        r#type,
-        tags,
-        group_ids,
-        spend: sum(kept.spend, duplicate.spend, "spend")?,
-        visits: kept.visits.saturating_add(duplicate.visits),
-        opening_spend: sum(kept.opening_spend, duplicate.opening_spend, "opening_spend")?,
-        opening_visits: kept.opening_visits.saturating_add(duplicate.opening_visits),
-        last_active,
-        active_at: last_active.unwrap_or(kept.meta.created_at),
-        total_orders: kept.total_orders.saturating_add(duplicate.total_orders),
-        total_order_value: sum(kept.total_order_value, duplicate.total_order_value, "total_order_value")?,
-        last_order_date: kept.last_order_date.max(duplicate.last_order_date),
-        total_complaints: kept.total_complaints.saturating_add(duplicate.total_complaints),
-        open_complaints: kept.open_complaints.saturating_add(duplicate.open_complaints),
-        user_id,
-        consent: stricter(&kept.consent, &duplicate.consent),
-        custom: custom.into(),
-        metadata,
-        owner_id,
-        team_id,
-        ..kept.clone()
-    };
+    let after =
+        Customer {
+            name,
+            email,
+            emails,
+            phone,
+            phones,
+            status,
+            r#type,
+            tags,
+            group_ids,
+            spend: sum(kept.spend, duplicate.spend, "spend")?,
+            visits: kept.visits.saturating_add(duplicate.visits),
+            opening_spend: sum(kept.opening_spend, duplicate.opening_spend, "opening_spend")?,
+            opening_visits: kept.opening_visits.saturating_add(duplicate.opening_visits),
+            opening_orders: both(kept.opening_orders, duplicate.opening_orders, |one, other| {
+                Ok(one.saturating_add(other))
+            })?,
+            opening_order_value: both(kept.opening_order_value, duplicate.opening_order_value, |one, other| {
+                sum(one, other, "total_order_value")
+            })?,
+            opening_last_order_date: kept.opening_last_order_date.max(duplicate.opening_last_order_date),
+            opening_last_active: order::earlier_active(kept).max(order::earlier_active(duplicate)),
+            last_active,
+            active_at: last_active.unwrap_or(kept.meta.created_at),
+            total_orders: kept.total_orders.saturating_add(duplicate.total_orders),
+            total_order_value: sum(kept.total_order_value, duplicate.total_order_value, "total_order_value")?,
+            last_order_date: kept.last_order_date.max(duplicate.last_order_date),
+            total_complaints: kept.total_complaints.saturating_add(duplicate.total_complaints),
+            open_complaints: kept.open_complaints.saturating_add(duplicate.open_complaints),
+            user_id,
+            consent: stricter(&kept.consent, &duplicate.consent),
+            custom: custom.into(),
+            metadata,
+            owner_id,
+            team_id,
+            ..kept.clone()
+        };
     // Nothing points to the duplicate any more, so that its figures are those that it was brought with.
     let rest = Customer {
         spend: duplicate.opening_spend,
         visits: duplicate.opening_visits,
-        total_orders: 0,
-        total_order_value: Money::ZERO,
-        last_order_date: None,
+        total_orders: duplicate.opening_orders.unwrap_or(0),
+        total_order_value: duplicate.opening_order_value.unwrap_or_default(),
+        last_order_date: duplicate.opening_last_order_date,
         total_complaints: 0,
         open_complaints: 0,
         deleted_at: Some(now),

@@ -92,20 +92,24 @@ impl Customers<'_> {
         rest.visits = fewer(rest.visits, figures.orders.saturating_add(duplicate.opening_visits));
         rest.opening_spend = less(rest.opening_spend, duplicate.opening_spend.as_ten_thousandths());
         rest.opening_visits = fewer(rest.opening_visits, duplicate.opening_visits);
-        rest.total_orders = fewer(rest.total_orders, figures.orders);
-        rest.total_order_value = less(rest.total_order_value, figures.value);
+        let opening = (duplicate.opening_orders.unwrap_or(0), duplicate.opening_order_value.unwrap_or_default());
+        let opening = (opening.0, opening.1.as_ten_thousandths());
+        rest.total_orders = fewer(rest.total_orders, figures.orders.saturating_add(opening.0));
+        rest.total_order_value = less(rest.total_order_value, figures.value.saturating_add(opening.1));
+        rest.opening_orders = rest.opening_orders.map(|orders| fewer(orders, opening.0));
+        rest.opening_order_value = rest.opening_order_value.map(|value| less(value, opening.1));
         rest.total_complaints = fewer(rest.total_complaints, figures.complaints);
         rest.open_complaints = fewer(rest.open_complaints, figures.open_complaints);
-        rest.last_order_date = self.last_order_without(by, kept.id, &moved).await?;
+        rest.last_order_date = self.last_order_without(by, kept.id, &moved).await?.max(rest.opening_last_order_date);
         rest.active_at = rest.last_active.unwrap_or(rest.meta.created_at);
 
         let mut again = Customer { deleted_at: None, ..duplicate.clone() };
         self.forget_gone_groups(by, &mut again).await?;
         again.spend = more(again.opening_spend, figures.value);
         again.visits = again.opening_visits.saturating_add(figures.orders);
-        again.total_orders = figures.orders;
-        again.total_order_value = more(Money::ZERO, figures.value);
-        again.last_order_date = figures.last_order;
+        again.total_orders = again.opening_orders.unwrap_or(0).saturating_add(figures.orders);
+        again.total_order_value = more(again.opening_order_value.unwrap_or_default(), figures.value);
+        again.last_order_date = figures.last_order.max(again.opening_last_order_date);
         again.total_complaints = figures.complaints;
         again.open_complaints = figures.open_complaints;
 
