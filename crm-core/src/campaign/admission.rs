@@ -6,40 +6,59 @@ use super::{Campaign, Communication};
 use crate::{
     access::Principal,
     crm::Crm,
-    customer::{Customer, CustomerStatus},
+    customer::Customer,
+    delivery::{Candidate, Unsubscribe},
     error::Result,
     id::CustomerId,
-    time::Timestamp,
 };
 
 /// Whether a message may go.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Admission {
-    /// It may; with the address where the customer says that no more are wanted.
+    /// It may; with the address at which the customer says that no more are wanted.
     Granted(Option<String>),
     /// It may not, and will not.
-    Refused(String),
-    /// Not before then.
-    Later(Timestamp, String),
+    Refused(&'static str),
 }
 
-/// Whether the messages may go, in their order.
+/// Why a message does not go to somebody who is not there any more.
+const DELETED: &str = "deleted";
+
+/// Whether the messages may go, in their order. Those that may have a place under the customers' frequency caps.
 pub(super) async fn admit(
-    _crm: &Crm,
-    _campaign: &Campaign,
+    crm: &Crm,
+    campaign: &Campaign,
     claimed: &[Communication],
     customers: &HashMap<CustomerId, Customer>,
 ) -> Result<Vec<Admission>> {
-    let admission = |communication: &Communication| match customers.get(&communication.customer_id) {
-        None => Admission::Refused("deleted".to_owned()),
-        Some(customer) if customer.deleted_at.is_some() => Admission::Refused("deleted".to_owned()),
-        Some(customer) if customer.status == CustomerStatus::Blocked => Admission::Refused("blocked".to_owned()),
-        Some(_) => Admission::Granted(None),
+    let by = Principal::system(campaign.meta.organization_id);
+    let candidates: Vec<Candidate<'_>> = claimed
+        .iter()
+        .filter_map(|communication| {
+            let customer = customers.get(&communication.customer_id)?;
+            Some(Candidate { customer, reference: communication.id.into(), address: &communication.address })
+        })
+        .collect();
+    let topic = campaign.topic.as_deref();
+    let mut refusals = crm.deliveries().may_send(&by, campaign.channel, topic, &candidates).await?.into_iter();
+    let admission = |communication: &Communication| {
+        if !customers.contains_key(&communication.customer_id) {
+            return Admission::Refused(DELETED);
+        }
+        match refusals.next().flatten() {
+            Some(reason) => Admission::Refused(reason),
+            None => Admission::Granted(unsubscribe_url(crm, campaign, communication.customer_id)),
+        }
     };
     Ok(claimed.iter().map(admission).collect())
 }
 
-/// Applies receipts that came before it was written that the messages were sent.
-pub(super) async fn settle(_crm: &Crm, _by: &Principal, _vendor_message_ids: &[String]) -> Result<()> {
-    Ok(())
+/// The address at which a customer says that no more such messages are wanted.
+pub(super) fn unsubscribe_url(crm: &Crm, campaign: &Campaign, customer: CustomerId) -> Option<String> {
+    crm.deliveries().unsubscribe_url(&Unsubscribe {
+        organization: campaign.meta.organization_id,
+        customer,
+        channel: campaign.channel.name().to_owned(),
+        topic: campaign.topic.clone(),
+    })
 }

@@ -2,7 +2,6 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use futures::StreamExt as _;
 use tokio::time::{Instant, interval_at, sleep, timeout};
 use uuid::Uuid;
 
@@ -25,7 +24,7 @@ use crate::{
 };
 
 /// So many are claimed at once.
-pub(super) const BATCH: usize = 200;
+const BATCH: usize = 200;
 /// So many are handed to the channel at once.
 const HANDED: usize = 64;
 /// How long what is claimed by a process that fell silent keeps others from it.
@@ -85,6 +84,12 @@ pub(super) async fn next_due(crm: &Crm, run: &CampaignRun, stage: CommunicationS
 impl Sending<'_> {
     fn scope(&self) -> Scope {
         Scope::Organization(self.campaign.meta.organization_id)
+    }
+
+    /// So many are claimed at once. Should the process die, nobody knows of what is claimed whether it was sent, unless it
+    /// may be sent again.
+    pub(super) fn most(&self) -> usize {
+        if self.channel.repeatable() { BATCH } else { HANDED }
     }
 
     /// Sends up to `limit` of those that wait and are due. Claiming them is the record of the attempt: it is there before
@@ -173,29 +178,69 @@ impl Sending<'_> {
     }
 
     async fn send_all(&self, claimed: Vec<Communication>, holder: Uuid) -> Result<()> {
+        let ids: Vec<Uuid> = claimed.iter().map(|communication| communication.id.into()).collect();
+        let going = match self.admitted(claimed, holder).await {
+            Ok(going) => going,
+            Err(error) => {
+                // Nothing was handed to anybody yet.
+                self.put_back(ids, holder).await?;
+                return Err(error);
+            }
+        };
+        let mut parts = chunked(going, HANDED).into_iter();
+        let mut first = true;
+        while let Some(part) = parts.next() {
+            if !self.goes_on(first).await {
+                let left = part.iter().chain(parts.as_slice().iter().flatten());
+                return self.put_back(left.map(|(communication, _)| communication.id.into()).collect(), holder).await;
+            }
+            first = false;
+            let outcomes = self.hand_over(part).await;
+            if let Err(error) = self.write(outcomes, holder, true).await {
+                let left = parts.as_slice().iter().flatten();
+                self.put_back(left.map(|(communication, _)| communication.id.into()).collect(), holder).await?;
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Those that may go, each with the address at which the customer says that no more are wanted; what becomes of the
+    /// others is written.
+    async fn admitted(
+        &self,
+        claimed: Vec<Communication>,
+        holder: Uuid,
+    ) -> Result<Vec<(Communication, Option<String>)>> {
         let customers = self.customers(&claimed).await?;
         let admitted = admission::admit(self.crm, self.campaign, &claimed, &customers).await?;
         let (mut suppressed, mut going) = (Vec::new(), Vec::with_capacity(claimed.len()));
         for (communication, admission) in claimed.into_iter().zip(admitted) {
             match admission {
-                Admission::Refused(reason) => suppressed.push((communication, Outcome::Suppressed(reason))),
-                Admission::Later(due_at, reason) => suppressed.push((communication, Outcome::Waits(due_at, reason))),
+                Admission::Refused(reason) => {
+                    suppressed.push((communication, Outcome::Suppressed(reason.to_owned())));
+                }
                 Admission::Granted(unsubscribe_url) => going.push((communication, unsubscribe_url)),
             }
         }
         if !suppressed.is_empty() {
             self.write(suppressed, holder, false).await?;
         }
-        let mut parts = futures::stream::iter(chunked(going, HANDED));
-        while let Some(part) = parts.next().await {
-            if (self.is_stopping)() {
-                self.put_back(part, holder).await?;
-                continue;
-            }
-            let outcomes = self.hand_over(part).await;
-            self.write(outcomes, holder, true).await?;
+        Ok(going)
+    }
+
+    /// Whether the next part is still to be sent: nobody has paused or ended the campaign, or the process.
+    async fn goes_on(&self, first: bool) -> bool {
+        if (self.is_stopping)() {
+            return false;
         }
-        Ok(())
+        if first {
+            return true;
+        }
+        match self.crm.repo::<CampaignRun>().get(self.scope(), self.campaign.id).await {
+            Ok(run) => run.is_some_and(|run| run.sends()),
+            Err(_) => false,
+        }
     }
 
     async fn customers(&self, claimed: &[Communication]) -> Result<HashMap<CustomerId, Customer>> {
@@ -242,12 +287,16 @@ impl Sending<'_> {
     }
 
     /// Gives back what was claimed and not sent.
-    async fn put_back(&self, part: Vec<(Communication, Option<String>)>, holder: Uuid) -> Result<()> {
+    async fn put_back(&self, ids: Vec<Uuid>, holder: Uuid) -> Result<()> {
+        if ids.is_empty() {
+            return Ok(());
+        }
         let now = self.crm.now();
-        let ids: Vec<Uuid> = part.iter().map(|(communication, _)| communication.id.into()).collect();
+        let held = Communication::holder.equals(Some(holder));
+        let sending = Communication::stage.equals(Some(CommunicationStage::Sending));
         let change = Change::UpdateWhere {
             collection: Communication::COLLECTION,
-            filter: ID.one_of(ids).and(Communication::holder.equals(Some(holder))),
+            filter: ID.one_of(ids).and(held).and(sending),
             assignments: vec![
                 Communication::stage.set(Some(CommunicationStage::Waiting)),
                 Communication::due_at.set(Some(now)),
@@ -255,12 +304,22 @@ impl Sending<'_> {
                 UPDATED_AT.set(now),
             ],
         };
-        self.crm.store().commit(self.scope(), vec![change]).await?;
-        Ok(())
+        self.insist(vec![change]).await
     }
 
-    /// Writes what became of some, in one commit. Once they are sent, that is not given up before the store is back: who
-    /// takes them over later knows less.
+    /// Commits, and does not give up before the store is back: else nobody knows what was sent and what was not.
+    async fn insist(&self, changes: Vec<Change>) -> Result<()> {
+        let begun = Instant::now();
+        loop {
+            match self.crm.store().commit(self.scope(), changes.clone()).await {
+                Ok(_) => return Ok(()),
+                Err(StoreError::Unavailable { .. }) if begun.elapsed() < LONGEST_WRITE => sleep(WRITE_PAUSE).await,
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Writes what became of some, in one commit.
     async fn write(&self, outcomes: Vec<(Communication, Outcome)>, holder: Uuid, tried: bool) -> Result<()> {
         let now = self.crm.now();
         let mut vendor_ids = Vec::new();
@@ -277,19 +336,10 @@ impl Sending<'_> {
                 ours(&communication, holder, assignments)
             })
             .collect();
-        let begun = Instant::now();
-        loop {
-            match self.crm.store().commit(self.scope(), changes.clone()).await {
-                Ok(_) => break,
-                Err(StoreError::Unavailable { .. }) if tried && begun.elapsed() < LONGEST_WRITE => {
-                    sleep(WRITE_PAUSE).await;
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
+        self.insist(changes).await?;
         if !vendor_ids.is_empty() {
             let by = Principal::system(self.campaign.meta.organization_id);
-            admission::settle(self.crm, &by, &vendor_ids).await?;
+            self.crm.deliveries().apply_parked(&by, &vendor_ids).await?;
         }
         Ok(())
     }

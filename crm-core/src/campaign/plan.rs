@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{
     Campaign, CampaignChannel, CampaignId, Communication, CommunicationId, CommunicationStage, CommunicationStatus,
-    HOLDOUT,
+    HOLDOUT, admission,
     message::Messages,
     run::{CampaignRun, RunStep},
     template::RenderContext,
@@ -17,7 +17,8 @@ use super::{
 };
 use crate::{
     access::permissions::{CAMPAIGNS_SEND, CUSTOMERS_READ},
-    customer::{Customer, CustomerStatus},
+    customer::Customer,
+    delivery::Candidate,
     error::{Error, Result},
     field::FieldSet,
     id::CustomerId,
@@ -76,7 +77,7 @@ impl JobHandler for PlanHandler {
         let fields = crm.customers().context(by).await?.fields;
         let organization = crm.organizations().settings(by).await?;
         let filter = audience(context, &campaign).await?;
-        let planner = Planner::new(context, campaign, fields, organization, filter)?;
+        let planner = Planner::new(context, campaign, &fields, organization, filter)?;
         match planner.plan(run).await {
             // Somebody ended the campaign meanwhile.
             Err(error) if planning(context, campaign_id).await?.is_none() => {
@@ -146,6 +147,9 @@ pub(super) fn address(channel: CampaignChannel, customer: &Customer) -> Option<S
     }
 }
 
+/// What is known of a customer when the message is written.
+type Planned<'a> = ((i64, CommunicationId), ((&'a Customer, Option<String>), Option<&'static str>));
+
 struct Planner<'a> {
     context: &'a JobContext,
     campaign: Campaign,
@@ -158,11 +162,11 @@ impl<'a> Planner<'a> {
     fn new(
         context: &'a JobContext,
         campaign: Campaign,
-        fields: Arc<FieldSet>,
+        fields: &FieldSet,
         organization: Arc<Organization>,
         filter: Filter,
     ) -> Result<Self> {
-        let messages = Messages::of(&campaign, &fields)?;
+        let messages = Messages::of(&campaign, fields)?;
         Ok(Self { context, campaign, messages, organization, filter })
     }
 
@@ -235,20 +239,32 @@ impl<'a> Planner<'a> {
     async fn communications(&self, customers: &[Customer], planned: i64, now: Timestamp) -> Result<Vec<Communication>> {
         let crm = self.context.crm();
         let campaign = &self.campaign;
+        let addresses: Vec<Option<String>> =
+            customers.iter().map(|customer| address(campaign.channel, customer)).collect();
+        let candidates: Vec<Candidate<'_>> = customers
+            .iter()
+            .zip(&addresses)
+            .map(|(customer, address)| Candidate {
+                customer,
+                reference: customer.id.into(),
+                address: address.as_deref().unwrap_or_default(),
+            })
+            .collect();
+        let topic = campaign.topic.as_deref();
+        let by = self.context.by();
+        let refusals = crm.deliveries().may_plan(by, campaign.channel, topic, &candidates).await?;
         let zone = &self.organization.time_zone;
         let mut timetable =
             Timetable::new(campaign.as_of.unwrap_or(now), campaign.window.as_ref(), campaign.spread_hours, zone);
         // Those of one instant are in no order by themselves; the order of the plan is that of the ids.
         let mut ids: Vec<CommunicationId> = customers.iter().map(|_| crm.new_id_at(now)).collect();
         ids.sort_unstable();
-        let plan = |((sequence, id), customer): ((i64, CommunicationId), &Customer)| {
+        let plan = |((sequence, id), ((customer, address), refusal)): Planned<'_>| {
             let share = variant::share(campaign.id, customer.id, campaign.holdout_percent, &campaign.variants.0);
-            let address = address(campaign.channel, customer);
-            let reason = match (share, &address, customer.status) {
-                (Share::Holdout, ..) => Some(HOLDOUT),
-                (_, _, CustomerStatus::Blocked) => Some("blocked"),
-                (_, None, _) => Some("no_address"),
-                _ => None,
+            let reason = match (share, &address) {
+                (Share::Holdout, _) => Some(HOLDOUT),
+                (_, None) => Some("no_address"),
+                _ => refusal,
             };
             let (place, variant) = match share {
                 Share::Holdout => (None, Some(HOLDOUT.to_owned())),
@@ -257,8 +273,11 @@ impl<'a> Planner<'a> {
                     (Some(place), campaign.variants.0.get(place).map(|variant| variant.name.to_string()))
                 }
             };
-            let context = RenderContext { organization: &self.organization, unsubscribe_url: None };
-            let rendered = reason.is_none().then(|| self.messages.render(customer, place, campaign.channel, &context));
+            let rendered = reason.is_none().then(|| {
+                let url = admission::unsubscribe_url(crm, campaign, customer.id);
+                let context = RenderContext { organization: &self.organization, unsubscribe_url: url.as_deref() };
+                self.messages.render(customer, place, campaign.channel, &context)
+            });
             let (subject, message) = rendered.map_or((None, String::new()), |one| (one.subject, one.text));
             let due_at = timetable.due(campaign.id, customer);
             Communication {
@@ -286,6 +305,6 @@ impl<'a> Planner<'a> {
                 meta: Meta::new(campaign.meta.organization_id, now),
             }
         };
-        Ok((planned + 1..).zip(ids).zip(customers).map(plan).collect())
+        Ok((planned + 1..).zip(ids).zip(customers.iter().zip(addresses).zip(refusals)).map(plan).collect())
     }
 }

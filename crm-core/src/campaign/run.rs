@@ -99,6 +99,11 @@ impl CampaignRun {
         }
     }
 
+    /// Whether messages are sent.
+    pub(super) fn sends(&self) -> bool {
+        !self.paused && matches!(self.step, RunStep::Planning | RunStep::Planned)
+    }
+
     /// Changes the run of a campaign, whatever step it is at; nothing where there is none.
     pub(super) fn change(id: CampaignId, mut assignments: Vec<Assignment>, now: Timestamp) -> Change {
         assignments.push(UPDATED_AT.set(now));

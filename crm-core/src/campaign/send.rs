@@ -13,13 +13,13 @@ use std::{
 use serde_json::json;
 use tokio::{
     task::{self, JoinError, JoinSet},
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 use tracing::Instrument as _;
 
 use super::{
     Campaign, CampaignId, CampaignStatistics, CampaignStatus, Communication, CommunicationStage, CommunicationStatus,
-    batch::{self, BATCH, Sending},
+    batch::{self, Sending},
     run::{self, CampaignRun, RunStep},
     service::told,
 };
@@ -41,6 +41,8 @@ const REST: Duration = Duration::from_secs(2);
 const AT_ONCE: usize = 16;
 /// Communications that are given up in one step.
 const GIVEN_UP: usize = 500;
+/// How long a process is at one campaign before the others that wait have their turn.
+const TURN: Duration = Duration::from_secs(10);
 /// Of so many batches, one looks for what a dead process left.
 const LOOK: usize = 20;
 
@@ -144,7 +146,7 @@ impl Sender {
 
 /// Does for a campaign what there is to do, until there is nothing for now.
 async fn drive(crm: &Crm, id: CampaignId, stopping: &AtomicBool) {
-    let mut driver = Driver { crm, id, stopping, campaign: None, steps: 0 };
+    let mut driver = Driver { crm, id, stopping, campaign: None, steps: 0, begun: Instant::now() };
     loop {
         match driver.step().await {
             Ok(true) => {}
@@ -167,6 +169,7 @@ struct Driver<'a> {
     /// As it was launched; what is sent does not change.
     campaign: Option<Campaign>,
     steps: usize,
+    begun: Instant,
 }
 
 impl Driver<'_> {
@@ -183,6 +186,12 @@ impl Driver<'_> {
             return Ok(false);
         };
         if run.due_at.is_none_or(|due| due > self.crm.now()) {
+            return Ok(false);
+        }
+        if self.begun.elapsed() > TURN {
+            // Behind those that have waited longer.
+            self.rest(&run, Some(self.crm.now())).await?;
+            self.crm.campaign_hint().notify_one();
             return Ok(false);
         }
         match run.step {
@@ -258,7 +267,7 @@ impl Driver<'_> {
         if self.steps % LOOK == 1 && sending.send_interrupted(run).await? > 0 {
             return Ok(true);
         }
-        let mut limit = BATCH;
+        let mut limit = sending.most();
         if let Some(per_minute) = run.per_minute {
             let now = self.crm.now();
             // Where nothing is due, nothing is let go.
@@ -266,7 +275,7 @@ impl Driver<'_> {
                 Some(due) if due <= now => {}
                 _ => return self.idle(run, &sending).await,
             }
-            match run::allowed(per_minute, run.paced_at, now, BATCH) {
+            match run::allowed(per_minute, run.paced_at, now, limit) {
                 Ok((count, paced_at)) => {
                     let outcomes = self.crm.store().commit(Scope::Installation, vec![run.pace(paced_at, now)]).await?;
                     if outcomes.first() != Some(&crate::store::Outcome::Touched(1)) {

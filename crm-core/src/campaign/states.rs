@@ -88,7 +88,7 @@ impl Campaigns<'_> {
 
     /// Makes a draft a campaign that is scheduled, or begins it.
     pub(super) fn put_on(
-        &self,
+        self,
         by: &Principal,
         operation: &mut Operation<'_>,
         campaign: &mut Campaign,
@@ -114,7 +114,7 @@ impl Campaigns<'_> {
     }
 
     /// Has it planned, from now on.
-    pub(super) fn begin(&self, by: &Principal, operation: &mut Operation<'_>, campaign: &mut Campaign) -> Result<()> {
+    pub(super) fn begin(self, by: &Principal, operation: &mut Operation<'_>, campaign: &mut Campaign) -> Result<()> {
         let now = operation.now();
         campaign.status = CampaignStatus::Sending;
         campaign.as_of = Some(now);

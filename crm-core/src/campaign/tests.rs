@@ -110,6 +110,7 @@ impl Shop {
         Crm::builder(Arc::clone(store) as SharedStore)
             .clock(Arc::clone(clock))
             .random(SeededRandom::new(seed))
+            .mock_vendor(None)
             .channel(vendor.clone())
             .build()
     }
@@ -129,7 +130,7 @@ impl Shop {
             Customer::blank(id, name, Meta::new(self.by.organization, now))
         });
         let customers: Vec<Customer> = named.collect();
-        let rows = customers.iter().map(|customer| customer.to_row()).collect();
+        let rows = customers.iter().map(crate::record::Record::to_row).collect();
         let insert = Change::Insert { collection: Customer::COLLECTION, rows };
         self.crm.store().commit(self.by.scope(), vec![insert]).await.expect("inserted");
         customers.iter().map(|customer| customer.id).collect()

@@ -2,7 +2,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::{
-    Campaign, CampaignId, Campaigns, CommunicationStatus, TrialRequest,
+    Campaign, CampaignId, Campaigns, CommunicationStatus, TrialRequest, admission,
     input::Draft,
     message::{Messages, Rendered},
     template::{self, RenderContext},
@@ -77,7 +77,8 @@ impl Campaigns<'_> {
         let fields = self.crm.customers().context(by).await?.fields;
         let messages = Messages::of(&campaign, &fields)?;
         let organization = self.crm.organizations().settings(by).await?;
-        let context = RenderContext { organization: &organization, unsubscribe_url: None };
+        let url = admission::unsubscribe_url(self.crm, &campaign, customer.id);
+        let context = RenderContext { organization: &organization, unsubscribe_url: url.as_deref() };
         let variants: Vec<(Option<usize>, Option<String>)> = if campaign.variants.0.is_empty() {
             vec![(None, None)]
         } else {
@@ -103,7 +104,7 @@ impl Campaigns<'_> {
                     text: text.clone(),
                     template: campaign.template.clone(),
                     topic: campaign.topic.clone(),
-                    unsubscribe_url: None,
+                    unsubscribe_url: url.clone(),
                 });
                 results.push(TrialResult {
                     to: address.to_string(),

@@ -3,7 +3,7 @@
 use serde_json::value::RawValue;
 
 use crate::{
-    campaign::{Communication, CommunicationStatus},
+    campaign::{Communication, CommunicationStage, CommunicationStatus},
     error::FieldErrors,
     input::{FromInput, Input},
     text::Line,
@@ -140,9 +140,10 @@ impl Receipt {
 /// each kind the earliest counts, and of success and failure whichever was first.
 pub(super) fn settled(mut message: Communication, receipt: &Receipt, came: Timestamp) -> Communication {
     // What was never handed to anybody cannot have become anything.
-    if message.attempts == 0 {
+    if message.attempts == 0 && message.stage != Some(CommunicationStage::Sending) {
         return message;
     }
+    message.attempts = message.attempts.max(1);
     // A vendor's clock may run ahead, but not by a day.
     let at = receipt.at.filter(|at| at.since(came) < std::time::Duration::from_hours(24)).unwrap_or(came);
     let earliest = |known: Option<Timestamp>| Some(known.map_or(at, |known| known.min(at)));
