@@ -10,6 +10,8 @@ mod aggregate;
 mod change;
 mod collection;
 pub mod condition;
+#[cfg(any(test, feature = "conformance"))]
+pub mod double;
 pub mod evaluate;
 mod failure;
 mod filter;

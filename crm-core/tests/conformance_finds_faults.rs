@@ -10,9 +10,11 @@ use async_trait::async_trait;
 use crm_core::{
     conformance::{self, CheckResult},
     store::{
-        AggregateRow, Aggregation, Assignment, Change, Collection, Comparison, CustomIndex, FieldKind, Filter,
-        Measured, Outcome, Page, Progress, Query, Row, Scope, SharedStore, Sort, Store, StoreError, StoreResult, Value,
-        WhenUnmet, evaluate, head, memory::MemoryStore,
+        AggregateRow, Aggregation, Assignment, Change, Collection, Comparison, FieldKind, Filter, Measured, Outcome,
+        Page, Query, Row, Scope, SharedStore, Sort, Store, StoreError, StoreResult, Value, WhenUnmet,
+        double::{Double, Meddler},
+        evaluate, head,
+        memory::MemoryStore,
     },
 };
 use futures::stream::{BoxStream, StreamExt as _};
@@ -153,9 +155,9 @@ fn through_doubles(row: &Row) -> Row {
 }
 
 #[async_trait]
-impl Store for Broken {
-    async fn migrate(&self, collections: &'static [&'static Collection], progress: Progress<'_>) -> StoreResult<()> {
-        self.store.migrate(collections, progress).await
+impl Meddler for Broken {
+    fn inner(&self) -> &dyn Store {
+        &self.store
     }
 
     async fn get(&self, scope: Scope, collection: &'static Collection, ids: &[Uuid]) -> StoreResult<Vec<Row>> {
@@ -287,29 +289,12 @@ impl Store for Broken {
         }
         Ok(rows)
     }
-
-    async fn create_custom_index(&self, scope: Scope, index: &CustomIndex) -> StoreResult<()> {
-        self.store.create_custom_index(scope, index).await
-    }
-
-    async fn drop_custom_index(&self, scope: Scope, index: &CustomIndex) -> StoreResult<()> {
-        self.store.drop_custom_index(scope, index).await
-    }
-
-    async fn health(&self) -> StoreResult<()> {
-        self.store.health().await
-    }
-
-    fn engine(&self) -> &'static str {
-        "broken"
-    }
-
-    async fn close(&self) {}
 }
 
 fn broken(fault: Fault) -> impl Fn() -> std::future::Ready<SharedStore> {
     move || {
-        let store: SharedStore = Arc::new(Broken { store: MemoryStore::new(), fault, other: AtomicU64::new(0) });
+        let store: SharedStore =
+            Arc::new(Double(Broken { store: MemoryStore::new(), fault, other: AtomicU64::new(0) }));
         std::future::ready(store)
     }
 }

@@ -14,7 +14,7 @@ use crate::{
     id::{OrganizationId, TeamId, UserId},
     operation::Operation,
     port::{ManualClock, SeededRandom},
-    store::{Change, Json, Query, Scope, Store as _, memory::MemoryStore},
+    store::{Change, Json, Query, Scope, Store as _, double::Double, memory::MemoryStore},
     time::Timestamp,
 };
 
@@ -83,7 +83,7 @@ async fn a_sealer_with_an_old_memory_starts_over() {
 
 #[tokio::test]
 async fn an_entry_that_cannot_be_read_holds_back_its_own_organization_only() {
-    let store = Arc::new(damaged::Damaged::new(SHOP));
+    let store = Arc::new(Double(damaged::Damaged::new(SHOP)));
     store.migrate(crate::crm::collections(), &|_, _, _| {}).await.expect("the collections are sound");
     let clock = ManualClock::new(Timestamp::from_milliseconds(1_767_225_600_000).expect("an instant"));
     let crm = Crm::builder(Arc::clone(&store) as _).clock(clock).random(SeededRandom::new(7)).build();

@@ -31,7 +31,7 @@ use crate::{
     record::Record as _,
     resealing::{Resealed, reseal},
     secret::EncryptionKeys,
-    store::{Change, Filter, Query, Scope, SharedStore, Store as _, StoreError},
+    store::{Change, Filter, Query, Scope, SharedStore, Store as _, StoreError, double},
     tenancy::NewOrganization,
     time::Timestamp,
 };
@@ -69,7 +69,7 @@ impl Outbound for Double {
 }
 
 struct Shop {
-    store: Arc<Watched>,
+    store: Arc<double::Double<Watched>>,
     clock: Arc<ManualClock>,
     double: Double,
     came: mpsc::UnboundedReceiver<OutboundRequest>,
@@ -78,7 +78,7 @@ struct Shop {
 
 impl Shop {
     async fn open(replies: &[Option<u16>]) -> Self {
-        let store = Arc::new(Watched::default());
+        let store = Arc::new(double::Double::<Watched>::default());
         store.migrate(crate::crm::collections(), &|_, _, _| {}).await.expect("the collections are sound");
         let clock = Arc::new(ManualClock::new(Timestamp::from_milliseconds(1_780_000_000_000).expect("an instant")));
         let (sent, came) = mpsc::unbounded_channel();

@@ -3,14 +3,12 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
-use futures::stream::BoxStream;
-use uuid::Uuid;
 
 use crate::{
     id::OrganizationId,
     store::{
-        AggregateRow, Aggregation, Change, Collection, CustomIndex, Filter, Outcome, Page, Progress, Query, Row, Scope,
-        Sort, Store, StoreError, StoreResult, Value, head, memory::MemoryStore,
+        Collection, Page, Query, Row, Scope, Store, StoreError, StoreResult, Value, double::Meddler, head,
+        memory::MemoryStore,
     },
 };
 
@@ -35,13 +33,9 @@ impl Damaged {
 }
 
 #[async_trait]
-impl Store for Damaged {
-    async fn migrate(&self, collections: &'static [&'static Collection], progress: Progress<'_>) -> StoreResult<()> {
-        self.store.migrate(collections, progress).await
-    }
-
-    async fn get(&self, scope: Scope, collection: &'static Collection, ids: &[Uuid]) -> StoreResult<Vec<Row>> {
-        self.store.get(scope, collection, ids).await
+impl Meddler for Damaged {
+    fn inner(&self) -> &dyn Store {
+        &self.store
     }
 
     async fn find(&self, scope: Scope, collection: &'static Collection, query: &Query) -> StoreResult<Page> {
@@ -51,63 +45,5 @@ impl Store for Damaged {
             return Err(StoreError::engine("a column cannot be read"));
         }
         Ok(page)
-    }
-
-    fn stream<'a>(
-        &'a self,
-        scope: Scope,
-        collection: &'static Collection,
-        query: Query,
-    ) -> BoxStream<'a, StoreResult<Row>> {
-        self.store.stream(scope, collection, query)
-    }
-
-    async fn count(&self, scope: Scope, collection: &'static Collection, filter: &Filter) -> StoreResult<u64> {
-        self.store.count(scope, collection, filter).await
-    }
-
-    async fn aggregate(
-        &self,
-        scope: Scope,
-        collection: &'static Collection,
-        aggregation: &Aggregation,
-    ) -> StoreResult<Vec<AggregateRow>> {
-        self.store.aggregate(scope, collection, aggregation).await
-    }
-
-    async fn commit(&self, scope: Scope, changes: Vec<Change>) -> StoreResult<Vec<Outcome>> {
-        self.store.commit(scope, changes).await
-    }
-
-    async fn claim(
-        &self,
-        scope: Scope,
-        collection: &'static Collection,
-        filter: &Filter,
-        sort: &[Sort],
-        limit: usize,
-        set: &[(usize, Value)],
-    ) -> StoreResult<Vec<Row>> {
-        self.store.claim(scope, collection, filter, sort, limit, set).await
-    }
-
-    async fn create_custom_index(&self, scope: Scope, index: &CustomIndex) -> StoreResult<()> {
-        self.store.create_custom_index(scope, index).await
-    }
-
-    async fn drop_custom_index(&self, scope: Scope, index: &CustomIndex) -> StoreResult<()> {
-        self.store.drop_custom_index(scope, index).await
-    }
-
-    async fn health(&self) -> StoreResult<()> {
-        self.store.health().await
-    }
-
-    fn engine(&self) -> &'static str {
-        self.store.engine()
-    }
-
-    async fn close(&self) {
-        self.store.close().await;
     }
 }

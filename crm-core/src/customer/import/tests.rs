@@ -9,7 +9,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use futures::{StreamExt as _, stream::BoxStream};
+use futures::StreamExt as _;
 use serde_json::{Value as JsonValue, json, value::RawValue};
 use uuid::Uuid;
 
@@ -25,8 +25,9 @@ use crate::{
     port::{ManualClock, SeededRandom},
     record::Record as _,
     store::{
-        AggregateRow, Aggregation, Change, Collection, CustomIndex, Filter, Outcome, Page, Progress, Query, Row, Scope,
-        Sort, Store, StoreError, StoreResult, Value, memory::MemoryStore,
+        Change, Collection, Filter, Outcome, Row, Scope, Store, StoreError, StoreResult, Value,
+        double::{Double, Meddler},
+        memory::MemoryStore,
     },
     text::Line,
     time::Timestamp,
@@ -55,9 +56,9 @@ struct Moody {
 const MEDDLED: &str = "Somebody else's";
 
 #[async_trait]
-impl Store for Moody {
-    async fn migrate(&self, collections: &'static [&'static Collection], progress: Progress<'_>) -> StoreResult<()> {
-        self.inner.migrate(collections, progress).await
+impl Meddler for Moody {
+    fn inner(&self) -> &dyn Store {
+        &self.inner
     }
 
     async fn get(&self, scope: Scope, collection: &'static Collection, ids: &[Uuid]) -> StoreResult<Vec<Row>> {
@@ -70,32 +71,6 @@ impl Store for Moody {
         found
     }
 
-    async fn find(&self, scope: Scope, collection: &'static Collection, query: &Query) -> StoreResult<Page> {
-        self.inner.find(scope, collection, query).await
-    }
-
-    fn stream<'a>(
-        &'a self,
-        scope: Scope,
-        collection: &'static Collection,
-        query: Query,
-    ) -> BoxStream<'a, StoreResult<Row>> {
-        self.inner.stream(scope, collection, query)
-    }
-
-    async fn count(&self, scope: Scope, collection: &'static Collection, filter: &Filter) -> StoreResult<u64> {
-        self.inner.count(scope, collection, filter).await
-    }
-
-    async fn aggregate(
-        &self,
-        scope: Scope,
-        collection: &'static Collection,
-        aggregation: &Aggregation,
-    ) -> StoreResult<Vec<AggregateRow>> {
-        self.inner.aggregate(scope, collection, aggregation).await
-    }
-
     async fn commit(&self, scope: Scope, changes: Vec<Change>) -> StoreResult<Vec<Outcome>> {
         let verdict = self.mood.lock().unwrap_or_else(PoisonError::into_inner)(&changes);
         let away = || StoreError::Unavailable { message: "away".to_owned(), retry_after: Duration::from_secs(1) };
@@ -104,38 +79,6 @@ impl Store for Moody {
         }
         let outcomes = self.inner.commit(scope, changes).await?;
         if verdict == Verdict::AnswerLost { Err(away()) } else { Ok(outcomes) }
-    }
-
-    async fn claim(
-        &self,
-        scope: Scope,
-        collection: &'static Collection,
-        filter: &Filter,
-        sort: &[Sort],
-        limit: usize,
-        set: &[(usize, Value)],
-    ) -> StoreResult<Vec<Row>> {
-        self.inner.claim(scope, collection, filter, sort, limit, set).await
-    }
-
-    async fn create_custom_index(&self, scope: Scope, index: &CustomIndex) -> StoreResult<()> {
-        self.inner.create_custom_index(scope, index).await
-    }
-
-    async fn drop_custom_index(&self, scope: Scope, index: &CustomIndex) -> StoreResult<()> {
-        self.inner.drop_custom_index(scope, index).await
-    }
-
-    async fn health(&self) -> StoreResult<()> {
-        self.inner.health().await
-    }
-
-    fn engine(&self) -> &'static str {
-        self.inner.engine()
-    }
-
-    async fn close(&self) {
-        self.inner.close().await;
     }
 }
 
@@ -149,14 +92,14 @@ fn inserts(changes: &[Change], name: &str) -> bool {
 
 struct World {
     crm: Crm,
-    store: Arc<Moody>,
+    store: Arc<Double<Moody>>,
     clock: Arc<ManualClock>,
     by: Principal,
 }
 
 async fn world() -> World {
     let mood = Mutex::new(Box::new(|_: &[Change]| Verdict::Written) as Mood);
-    let store = Arc::new(Moody { inner: MemoryStore::new(), mood, meddles: AtomicBool::new(false) });
+    let store = Arc::new(Double(Moody { inner: MemoryStore::new(), mood, meddles: AtomicBool::new(false) }));
     store.migrate(crate::crm::collections(), &|_, _, _| {}).await.unwrap();
     let clock = Arc::new(ManualClock::new(Timestamp::from_milliseconds(1_767_225_600_000).unwrap()));
     let shared: crate::store::SharedStore = Arc::clone(&store) as _;

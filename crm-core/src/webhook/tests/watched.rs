@@ -13,8 +13,8 @@ use futures::{StreamExt as _, stream::BoxStream};
 use uuid::Uuid;
 
 use crate::store::{
-    AggregateRow, Aggregation, Change, Collection, CustomIndex, Filter, Outcome, Page, Progress, Query, Row, Scope,
-    Sort, Store, StoreError, StoreResult, Value, memory::MemoryStore,
+    Change, Collection, Outcome, Page, Query, Row, Scope, Store, StoreError, StoreResult, double::Meddler,
+    memory::MemoryStore,
 };
 
 struct Refusal {
@@ -83,9 +83,9 @@ impl Watched {
 }
 
 #[async_trait]
-impl Store for Watched {
-    async fn migrate(&self, collections: &'static [&'static Collection], progress: Progress<'_>) -> StoreResult<()> {
-        self.inner.migrate(collections, progress).await
+impl Meddler for Watched {
+    fn inner(&self) -> &dyn Store {
+        &self.inner
     }
 
     async fn get(&self, scope: Scope, collection: &'static Collection, ids: &[Uuid]) -> StoreResult<Vec<Row>> {
@@ -112,55 +112,10 @@ impl Store for Watched {
         self.inner.stream(scope, collection, query).inspect(counted).boxed()
     }
 
-    async fn count(&self, scope: Scope, collection: &'static Collection, filter: &Filter) -> StoreResult<u64> {
-        self.inner.count(scope, collection, filter).await
-    }
-
-    async fn aggregate(
-        &self,
-        scope: Scope,
-        collection: &'static Collection,
-        aggregation: &Aggregation,
-    ) -> StoreResult<Vec<AggregateRow>> {
-        self.inner.aggregate(scope, collection, aggregation).await
-    }
-
     async fn commit(&self, scope: Scope, changes: Vec<Change>) -> StoreResult<Vec<Outcome>> {
         self.verdict(scope, &changes)?;
         // As on an engine that takes its time.
         tokio::task::yield_now().await;
         self.inner.commit(scope, changes).await
-    }
-
-    async fn claim(
-        &self,
-        scope: Scope,
-        collection: &'static Collection,
-        filter: &Filter,
-        sort: &[Sort],
-        limit: usize,
-        set: &[(usize, Value)],
-    ) -> StoreResult<Vec<Row>> {
-        self.inner.claim(scope, collection, filter, sort, limit, set).await
-    }
-
-    async fn create_custom_index(&self, scope: Scope, index: &CustomIndex) -> StoreResult<()> {
-        self.inner.create_custom_index(scope, index).await
-    }
-
-    async fn drop_custom_index(&self, scope: Scope, index: &CustomIndex) -> StoreResult<()> {
-        self.inner.drop_custom_index(scope, index).await
-    }
-
-    async fn health(&self) -> StoreResult<()> {
-        self.inner.health().await
-    }
-
-    fn engine(&self) -> &'static str {
-        self.inner.engine()
-    }
-
-    async fn close(&self) {
-        self.inner.close().await;
     }
 }
