@@ -30,6 +30,7 @@ mod metadata;
 mod note;
 mod note_service;
 mod record;
+mod restoring;
 #[cfg(feature = "openapi")]
 mod schema;
 mod service;

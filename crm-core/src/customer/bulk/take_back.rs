@@ -1,6 +1,6 @@
 //! Undoes a change of many customers, the last commit first.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -10,9 +10,9 @@ use super::record::{BulkChange, BulkChangeId, BulkNote, list};
 use crate::{
     access::permissions,
     customer::{
-        Customer,
         ask::{Ask, ChunkOptions, WriteOptions},
         batch::CHUNK,
+        restoring::{Kept, Stored},
         undo::Changed,
         write::is_race,
     },
@@ -39,21 +39,6 @@ pub(super) struct UndoInput {
 /// Undoes changes of many customers.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct BulkUndoHandler;
-
-/// Somebody who is left as they are, and why.
-#[derive(Clone, Debug, Serialize)]
-struct Skipped {
-    id: CustomerId,
-    /// The fields that stay as they are; none where the customer as a whole does.
-    fields: Vec<String>,
-    reason: String,
-}
-
-impl Skipped {
-    fn whole(id: CustomerId, reason: impl Into<String>) -> Self {
-        Self { id, fields: Vec::new(), reason: reason.into() }
-    }
-}
 
 #[async_trait]
 impl JobHandler for BulkUndoHandler {
@@ -136,7 +121,7 @@ impl Run<'_> {
             match self.take_part_back(part).await {
                 Err(JobFailure::Failed(error)) if is_race(&error) => match part {
                     [one] => {
-                        let skipped = Skipped::whole(one.customer_id, "is being changed by others again and again");
+                        let skipped = Kept::whole(one.customer_id, "is being changed by others again and again");
                         let operation = Operation::new(self.context.crm(), self.context.by());
                         self.commit(operation, part, &BTreeSet::new(), &[skipped]).await?;
                     }
@@ -165,26 +150,24 @@ impl Run<'_> {
     async fn try_take_back(&mut self, part: &[BulkNote]) -> Result<(), JobFailure> {
         let (crm, by) = (self.context.crm(), self.context.by());
         let ids: Vec<CustomerId> = part.iter().map(|note| note.customer_id).collect();
-        let stored = crm.repo::<Customer>().get_many(by.scope(), &ids).await?;
-        let stored: HashMap<CustomerId, Customer> =
-            stored.into_iter().map(|customer| (customer.id, customer)).collect();
+        let stored = Stored::load(crm, by, &ids).await?;
         let fields = crm.customers().context(by).await?.fields;
         let mut skipped = Vec::new();
         let mut asks = Vec::new();
         for note in part {
             let id = note.customer_id;
-            let customer = match stored.get(&id) {
+            let customer = match stored.get(id) {
                 Some(customer) if !customer.is_reached_by(by) => {
-                    skipped.push(Skipped::whole(id, "is out of sight"));
+                    skipped.push(Kept::whole(id, "is out of sight"));
                     continue;
                 }
                 Some(customer) if customer.deleted_at.is_some() => {
-                    skipped.push(Skipped::whole(id, "is in the bin"));
+                    skipped.push(Kept::whole(id, "is in the bin"));
                     continue;
                 }
                 Some(customer) => customer,
                 None => {
-                    skipped.push(Skipped::whole(id, "is gone"));
+                    skipped.push(Kept::whole(id, "is gone"));
                     continue;
                 }
             };
@@ -193,7 +176,7 @@ impl Run<'_> {
             let restored = changed.take_back(customer);
             for (fields, reason) in [(restored.kept, "was changed since"), (stay, "is no such field any more")] {
                 if !fields.is_empty() {
-                    skipped.push(Skipped { id, fields, reason: reason.to_owned() });
+                    skipped.push(Kept { id, fields, reason: reason.to_owned() });
                 }
             }
             if restored.differs {
@@ -205,18 +188,7 @@ impl Run<'_> {
             entry: Some(("customer.batch_undone", json!({"job_id": self.change.id}))),
             ..ChunkOptions::default()
         };
-        let (mut drafts, answers, holders, settings) = crm.customers().decide_all(by, &asks, &options).await?;
-        for draft in &drafts {
-            // What is taken back was told from what was read first: written over, a change in between would be lost.
-            let read = draft.before.as_ref().and_then(|before| Some((before, stored.get(&before.id)?)));
-            if let Some((before, first)) = read
-                && before.meta.version != first.meta.version
-            {
-                return Err(Error::VersionConflict { found: before.meta.version }.into());
-            }
-        }
-        let mut operation = Operation::new(crm, by);
-        crm.customers().put_down(by, &mut operation, &mut drafts, &holders, &settings, &options);
+        let (operation, answers) = stored.decide(crm, by, &asks, &options).await?;
         let mut restored = BTreeSet::new();
         for (ask, answer) in asks.iter().zip(answers) {
             let Some(id) = ask.id() else { continue };
@@ -224,7 +196,7 @@ impl Run<'_> {
                 Ok(_) => {
                     restored.insert(id);
                 }
-                Err(error) => skipped.push(Skipped::whole(id, error.to_string())),
+                Err(error) => skipped.push(Kept::whole(id, error.to_string())),
             }
         }
         self.commit(operation, part, &restored, &skipped).await
@@ -235,7 +207,7 @@ impl Run<'_> {
         mut operation: Operation<'_>,
         part: &[BulkNote],
         restored: &BTreeSet<CustomerId>,
-        skipped: &[Skipped],
+        skipped: &[Kept],
     ) -> Result<(), JobFailure> {
         let mut after = self.change.clone();
         let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);

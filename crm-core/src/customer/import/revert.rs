@@ -1,7 +1,5 @@
 //! Takes an import back, part by part, the last one first.
 
-use std::collections::HashMap;
-
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -13,8 +11,8 @@ use super::{
 use crate::{
     access::permissions,
     customer::{
-        Customer,
         ask::{Ask, ChunkOptions, WriteOptions},
+        restoring::{Kept, Stored},
         undo::{Undo, fingerprint},
         write::is_race,
     },
@@ -42,15 +40,6 @@ pub(crate) struct RevertHandler;
 
 /// The kind of these jobs.
 pub(super) const REVERT_KIND: &str = "customer_import_revert";
-
-/// Somebody who is kept, and why.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-struct Kept {
-    id: CustomerId,
-    /// The fields that stay as they are; none where the customer as a whole does.
-    fields: Vec<String>,
-    reason: String,
-}
 
 #[async_trait]
 impl JobHandler for RevertHandler {
@@ -154,30 +143,25 @@ impl Run<'_> {
         let undo: Undo = serde_json::from_str(part.undo.as_str()).map_err(Error::internal)?;
         let ids: Vec<CustomerId> =
             undo.created.iter().map(|(id, _)| *id).chain(undo.updated.iter().map(|changed| changed.id)).collect();
-        let stored: HashMap<CustomerId, Customer> = if ids.is_empty() {
-            HashMap::new()
-        } else {
-            let found = crm.repo::<Customer>().get_many(by.scope(), &ids).await?;
-            found.into_iter().map(|customer| (customer.id, customer)).collect()
-        };
+        let stored = Stored::load(crm, by, &ids).await?;
         let fields = crm.customers().context(by).await?.fields;
         let mut report = self.report;
         let mut kept: Vec<Kept> = Vec::new();
         let mut asks = Vec::new();
-        let live = |id: &CustomerId| stored.get(id).filter(|customer| customer.deleted_at.is_none());
+        let live = |id: CustomerId| stored.get(id).filter(|customer| customer.deleted_at.is_none());
         for (id, made) in &undo.created {
             // Who is in the bin, or gone, is where the import leaves nobody.
-            let Some(customer) = live(id) else { continue };
+            let Some(customer) = live(*id) else { continue };
             if self.force || fingerprint(customer) == *made {
                 asks.push(Ask::Delete(*id));
             } else {
-                kept.push(Kept { id: *id, fields: Vec::new(), reason: "was changed since".to_owned() });
+                kept.push(Kept::whole(*id, "was changed since"));
             }
         }
         for changed in undo.updated {
-            let Some(customer) = live(&changed.id) else {
-                let reason = if stored.contains_key(&changed.id) { "is in the bin" } else { "is gone" };
-                kept.push(Kept { id: changed.id, fields: Vec::new(), reason: reason.to_owned() });
+            let Some(customer) = live(changed.id) else {
+                let is_there = stored.get(changed.id).is_some();
+                kept.push(Kept::whole(changed.id, if is_there { "is in the bin" } else { "is gone" }));
                 continue;
             };
             let (changed, stay) = changed.still_possible(&fields, part.meta.updated_at);
@@ -196,25 +180,14 @@ impl Run<'_> {
             quiet: true,
             ..ChunkOptions::default()
         };
-        let (mut drafts, answers, holders, context) = crm.customers().decide_all(by, &asks, &options).await?;
-        for draft in &drafts {
-            // What is taken back was told from what was read first: written over, a change in between would be lost.
-            let read = draft.before.as_ref().and_then(|before| Some((before, stored.get(&before.id)?)));
-            if let Some((before, first)) = read
-                && before.meta.version != first.meta.version
-            {
-                return Err(Error::VersionConflict { found: before.meta.version }.into());
-            }
-        }
-        let mut operation = Operation::new(crm, by);
-        crm.customers().put_down(by, &mut operation, &mut drafts, &holders, &context, &options);
+        let (mut operation, answers) = stored.decide(crm, by, &asks, &options).await?;
         let (mut deleted, mut restored) = (Vec::new(), Vec::new());
         for (ask, answer) in asks.iter().zip(&answers) {
             let Some(id) = ask.id() else { continue };
             match (ask, answer) {
                 (Ask::Delete(_), Ok(_)) => deleted.push(id),
                 (_, Ok(_)) => restored.push(id),
-                (_, Err(error)) => kept.push(Kept { id, fields: Vec::new(), reason: error.to_string() }),
+                (_, Err(error)) => kept.push(Kept::whole(id, error.to_string())),
             }
         }
         report.deleted += deleted.len() as u64;
