@@ -45,8 +45,8 @@ const LEASE: Duration = Duration::from_secs(5);
 const CLEANING: &str = "*/10 * * * *";
 /// The job that removes them.
 const CLEANING_KIND: &str = "cleaning";
-/// How long a deleted customer can be restored.
-const BIN: Duration = Duration::from_secs(30 * 24 * 3600);
+/// When customers are removed who were in the bin long enough.
+const PURGING: &str = "5-55/10 * * * *";
 /// The longest wait after failures.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// The longest wait where the store was not there: when it is back, the audit trail is sealed within seconds.
@@ -60,7 +60,6 @@ pub async fn run(crm: Crm, stop: impl Future<Output = ()> + Send) {
     let holder = new_uuid(crm.now(), crm.random());
     let seal = repeat(&crm, holder, stopped.clone(), Seal::default());
     let publish = repeat(&crm, holder, stopped.clone(), Publish::default());
-    let fields = repeat(&crm, holder, stopped.clone(), FinishFields);
     let fire = fire_schedules(&crm, stopped.clone());
     let mut told = stopped.clone();
     let jobs = job::runner::run(crm.clone(), async move {
@@ -90,7 +89,7 @@ pub async fn run(crm: Crm, stop: impl Future<Output = ()> + Send) {
         stop.await;
         let _ = stopper.send(true);
     };
-    tokio::join!(seal, publish, events, fields, fire, jobs, webhooks, campaigns, receipts, hints, stop);
+    tokio::join!(seal, publish, events, fire, jobs, webhooks, campaigns, receipts, hints, stop);
     // Else others wait until the leases end.
     let _ = timeout(POLL, lease::let_go(&crm, holder)).await;
 }
@@ -156,23 +155,6 @@ impl Work for Publish {
     }
 }
 
-/// Finishes what changes of custom fields have begun.
-struct FinishFields;
-
-#[async_trait]
-impl Work for FinishFields {
-    const NAME: &'static str = "custom-fields";
-
-    fn hint<'a>(&self, crm: &'a Crm) -> &'a Notify {
-        crm.field_hint()
-    }
-
-    async fn step(&mut self, crm: &Crm, _holder: Uuid) -> Result<()> {
-        while field::finish_pending(crm).await? {}
-        Ok(())
-    }
-}
-
 async fn repeat<W: Work>(crm: &Crm, holder: Uuid, mut stopped: watch::Receiver<bool>, mut work: W) {
     let mut failures: u32 = 0;
     loop {
@@ -211,11 +193,12 @@ fn pause_after(failures: u32, error: &Error) -> Duration {
     (POLL * 2_u32.saturating_pow(failures.min(5))).min(longest)
 }
 
-/// Begins scheduled jobs at their time.
+/// Begins scheduled jobs at their time, and those that are missing.
 async fn fire_schedules(crm: &Crm, mut stopped: watch::Receiver<bool>) {
     loop {
         let fired = async {
             job::runner::mend_times(crm).await?;
+            field::make_missing_jobs(crm).await?;
             job::fire_due(crm).await
         };
         let pause = match fired.await {
@@ -235,8 +218,9 @@ async fn fire_schedules(crm: &Crm, mut stopped: watch::Receiver<bool>) {
 /// What every installation does again and again.
 pub(crate) fn schedules() -> Vec<Schedule> {
     let cleaning = Schedule::new("cleaning", CLEANING, CLEANING_KIND, &());
+    let purging = Schedule::new("customer purge", PURGING, customer::PURGE_KIND, &());
     let figures = Schedule::new("statistics", verification::EVERY_NIGHT, verification::ALL_KIND, &());
-    cleaning.into_iter().chain(figures).collect()
+    cleaning.into_iter().chain(purging).chain(figures).collect()
 }
 
 /// Removes what has been kept long enough.
@@ -264,8 +248,8 @@ impl JobHandler for CleaningHandler {
     }
 }
 
-/// Removes what has been kept long enough: old events, ended sessions and jobs, answers kept for a day, customers
-/// 30 days in the bin, imports and bulk changes that can no longer be taken back.
+/// Removes what has been kept long enough: old events, ended sessions and jobs, answers kept for a day,
+/// imports and bulk changes that can no longer be taken back.
 ///
 /// # Errors
 /// Those of the store.
@@ -282,7 +266,6 @@ async fn clean(crm: &Crm, is_interrupted: &(dyn Fn() -> bool + Sync)) -> Result<
     webhook::remove_old(crm).await?;
     delivery::sweep_parked(crm).await?;
     crm.jobs().remove_ended(crm.now().minus(ENDED_JOBS)).await?;
-    let due = crm.now().minus(BIN);
     let all = Query::new(Filter::ALL, 0);
     let mut organizations = std::pin::pin!(crm.repo::<Organization>().stream(Scope::Installation, all));
     while let Some(organization) = organizations.next().await {
@@ -295,10 +278,6 @@ async fn clean(crm: &Crm, is_interrupted: &(dyn Fn() -> bool + Sync)) -> Result<
         delivery::forget_old(crm, &by).await?;
         customer::remove_old_merges(crm, &by).await?;
         job::JobPayload::remove_old(crm, &by).await?;
-        let purged = crm.customers().purge_deleted(&by, due).await?;
-        if purged > 0 {
-            tracing::info!(purged, "removed customers who were in the bin for 30 days");
-        }
     }
     Ok(true)
 }

@@ -19,7 +19,7 @@ use crate::{
     complaint::Complaint,
     customer::{
         BulkChange, BulkHandler, BulkNote, BulkUndoHandler, ContactPoint, CreateHandler, Customer, CustomerGroup,
-        CustomerMerge, CustomerMergeMove, ExportPlaces, Note,
+        CustomerMerge, CustomerMergeMove, ExportPlaces, Note, PurgeHandler,
         import::{CustomerImport, ImportHandler, ImportMapping, ImportPart, RevertHandler},
     },
     delivery::{
@@ -27,7 +27,7 @@ use crate::{
         ParkedReceipt, Suppression, WebhookChannel,
     },
     event::Event,
-    field::{CustomField, FieldSets, Fields, UniqueValue},
+    field::{CustomField, FieldSets, FieldWorkHandler, Fields, UniqueValue},
     hint::Hints,
     id::{RecordId, new_uuid},
     idempotency::ClaimRecord,
@@ -83,7 +83,6 @@ struct Inner {
     queue: Option<SharedQueue>,
     delivery_hint: Notify,
     campaign_hint: Notify,
-    field_hint: Notify,
     field_sets: FieldSets,
     rfm_cuts: Cuts,
     accounts: AccountState,
@@ -312,7 +311,6 @@ impl CrmBuilder {
                 queue,
                 delivery_hint: Notify::new(),
                 campaign_hint: Notify::new(),
-                field_hint: Notify::new(),
                 field_sets: FieldSets::default(),
                 rfm_cuts: Cuts::default(),
                 accounts,
@@ -361,6 +359,8 @@ impl Crm {
                 .with(ErasureHandler)
                 .with(FreezeHandler)
                 .with(SegmentRemovalHandler)
+                .with(FieldWorkHandler::default())
+                .with(PurgeHandler)
                 .with(CleaningHandler),
             schedules: background::schedules(),
             job_signal: Arc::new(InProcessJobSignal::default()),
@@ -619,18 +619,6 @@ impl Crm {
     /// Woken when audit entries were written here.
     pub(crate) fn audit_hint(&self) -> &Notify {
         &self.inner.audit_hint
-    }
-
-    /// Wakes who works on stored values, where a field has work that nobody is at.
-    pub(crate) fn hint_field_work(&self, field: &CustomField) {
-        if field.working && field.held_until.is_none() {
-            self.inner.field_hint.notify_one();
-        }
-    }
-
-    /// Woken when a field has work on stored values.
-    pub(crate) fn field_hint(&self) -> &Notify {
-        &self.inner.field_hint
     }
 
     /// Woken when events were written here.

@@ -29,6 +29,7 @@ mod merge;
 mod metadata;
 mod note;
 mod note_service;
+mod purge;
 mod record;
 mod restoring;
 #[cfg(feature = "openapi")]
@@ -48,6 +49,7 @@ pub(crate) use self::catalog::declared_catalog;
 pub(crate) use self::decide::differences;
 pub(crate) use self::export::ExportPlaces;
 pub(crate) use self::merge::remove_old_merges;
+pub(crate) use self::purge::{PURGE_KIND, PurgeHandler};
 pub use self::{
     ask::{Deed, WriteOptions, Written},
     batch::{

@@ -10,6 +10,7 @@ mod examine;
 mod json_text;
 mod kind;
 mod record;
+mod rewrite;
 mod rules;
 mod service;
 mod set;
@@ -23,7 +24,6 @@ mod work;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use self::set::FieldSets;
 pub use self::{
     declaration::{ChangedCustomField, MAX_FIELDS, MAX_OPTIONS, NewCustomField},
     json_text::JsonText,
@@ -34,5 +34,8 @@ pub use self::{
     set::{FieldSet, Mode, ValueContext},
     unique::{UniqueValue, UniqueValueId},
     values::CustomValues,
-    work::finish_pending,
+};
+pub(crate) use self::{
+    set::FieldSets,
+    work::{FieldWorkHandler, make_missing_jobs},
 };

@@ -7,6 +7,7 @@ pub mod access;
 pub mod account;
 pub mod audit;
 pub mod background;
+pub mod backlog;
 pub mod campaign;
 pub mod complaint;
 #[cfg(feature = "conformance")]

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crm_core::{Crm, time::Timestamp};
+use crm_core::{Crm, backlog::Backlog, time::Timestamp};
 use serde::Serialize;
 use tokio::sync::Mutex;
 use utoipa::ToSchema;
@@ -49,11 +49,14 @@ pub(crate) struct Health {
     store: LastSeen,
     cache: LastSeen,
     queue: LastSeen,
+    /// What was counted, if it could be, and when.
+    backlog: Mutex<Option<(Timestamp, Option<Backlog>)>>,
 }
 
 impl Health {
     pub(crate) fn new(interval: Duration, timeout: Duration, started: Timestamp) -> Self {
-        Self { interval, timeout, started, store: Mutex::default(), cache: Mutex::default(), queue: Mutex::default() }
+        let [store, cache, queue] = [(); 3].map(|()| Mutex::default());
+        Self { interval, timeout, started, store, cache, queue, backlog: Mutex::default() }
     }
 
     /// When the process started.
@@ -77,6 +80,29 @@ impl Health {
     pub(crate) async fn queue(&self, crm: &Crm) -> Option<Part> {
         let queue = crm.queue()?;
         Some(self.part(&self.queue, crm.now(), "queue", queue.engine(), queue.health()).await)
+    }
+
+    /// What waits and what was given up, counted at most once in an interval; nothing where the store does not tell.
+    pub(crate) async fn backlog(&self, crm: &Crm) -> Option<Backlog> {
+        let mut last = self.backlog.lock().await;
+        let now = crm.now();
+        if let Some((counted_at, backlog)) = last.as_ref()
+            && now.since(*counted_at) < self.interval
+        {
+            return backlog.clone();
+        }
+        let counted = match tokio::time::timeout(self.timeout, crm.backlog()).await {
+            Ok(Ok(backlog)) => Some(backlog),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "The backlog cannot be counted.");
+                None
+            }
+            Err(_elapsed) => {
+                tracing::warn!("The backlog was not counted within {} ms.", self.timeout.as_millis());
+                None
+            }
+        };
+        last.insert((now, counted)).1.clone()
     }
 
     async fn part<E: Display>(
@@ -110,5 +136,61 @@ impl Health {
         let latency_ms = (began.elapsed().as_secs_f64() * 1_000_000.0).round() / 1000.0;
         let part = Part { status, kind: kind.to_owned(), latency_ms, checked_at: now };
         last.insert(part).clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    };
+
+    use crm_core::{
+        crm::collections,
+        port::{Clock as _, ManualClock},
+        store::memory::MemoryStore,
+    };
+
+    use super::*;
+
+    /// What has changed is told once the interval is over, be it short or long, and not before.
+    #[tokio::test]
+    async fn a_part_is_looked_at_once_in_an_interval() {
+        for (interval, after_failure) in [(1, 1), (7, 2), (90, 2)] {
+            let clock = ManualClock::new(Timestamp::MIN);
+            let [interval, after_failure] = [interval, after_failure].map(Duration::from_secs);
+            let health = Health::new(interval, Duration::from_secs(60), clock.now());
+            let is_well = AtomicBool::new(true);
+            let status = async || {
+                let look = async { if is_well.load(Relaxed) { Ok(()) } else { Err("it is away") } };
+                health.part(&health.store, clock.now(), "store", "double", look).await.status
+            };
+            let moment = Duration::from_millis(1);
+            assert_eq!(status().await, Status::Up);
+            is_well.store(false, Relaxed);
+            clock.advance(interval - moment);
+            assert_eq!(status().await, Status::Up, "{interval:?}: it is not looked at again yet");
+            clock.advance(moment);
+            assert_eq!(status().await, Status::Down, "{interval:?}");
+            is_well.store(true, Relaxed);
+            clock.advance(after_failure - moment);
+            assert_eq!(status().await, Status::Down, "{interval:?}: it is not looked at again yet");
+            clock.advance(moment);
+            assert_eq!(status().await, Status::Up, "{interval:?}: looked at sooner after a failure");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_backlog_is_counted_once_in_an_interval() {
+        let clock = Arc::new(ManualClock::new(Timestamp::MIN));
+        let crm = Crm::builder(Arc::new(MemoryStore::new())).clock(Arc::clone(&clock)).build();
+        let health = Health::new(Duration::from_secs(30), Duration::from_secs(60), crm.now());
+        assert_eq!(health.backlog(&crm).await, None, "there is nothing to count in yet");
+        crm.store().migrate(collections(), &|_, _, _| {}).await.expect("migrated");
+        clock.advance(Duration::from_secs(29));
+        assert_eq!(health.backlog(&crm).await, None, "it is not counted again yet");
+        clock.advance(Duration::from_secs(1));
+        assert_eq!(health.backlog(&crm).await, Some(Backlog::default()));
     }
 }

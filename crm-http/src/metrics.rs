@@ -15,7 +15,10 @@ use std::{
 };
 
 use axum::http::{Method, StatusCode};
-use crm_core::time::Timestamp;
+use crm_core::{
+    backlog::{Backlog, Counts},
+    time::Timestamp,
+};
 
 /// Upper bounds of the buckets, in microseconds, and as Prometheus writes them, in seconds.
 const BUCKETS: &[(u64, &str)] = &[
@@ -115,14 +118,17 @@ impl Metrics {
         })
     }
 
-    /// Everything, as Prometheus reads it.
-    pub(crate) fn render(&self, started: Timestamp, store_up: bool) -> String {
+    /// Everything, as Prometheus reads it. Where the backlog is not known, nothing is said of it.
+    pub(crate) fn render(&self, started: Timestamp, store_up: bool, backlog: Option<&Backlog>) -> String {
         let mut text = String::with_capacity(16 * 1024);
         text.push_str("# HELP crm_build_info The running version.\n# TYPE crm_build_info gauge\n");
         line(&mut text, &format!("crm_build_info{{version=\"{}\"}}", env!("CARGO_PKG_VERSION")), "1");
         gauge(&mut text, "crm_store_up", "Whether the store answered when last asked.", u8::from(store_up));
         let in_flight = self.in_flight.load(Relaxed);
         gauge(&mut text, "http_requests_in_flight", "Requests that are being answered.", in_flight);
+        if let Some(backlog) = backlog {
+            render_backlog(&mut text, backlog);
+        }
         self.render_requests(&mut text);
         render_process(&mut text, started);
         text
@@ -175,6 +181,29 @@ fn gauge(text: &mut String, name: &str, help: &str, value: impl std::fmt::Displa
     let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}");
 }
 
+/// What waits and what was given up, of all organizations together.
+fn render_backlog(text: &mut String, backlog: &Backlog) {
+    for (name, help, label, counts) in [
+        ("crm_jobs_waiting", "Jobs that wait for their turn.", "kind", &backlog.waiting_jobs),
+        ("crm_dead_letters", "Jobs that failed and wait to be replayed or dropped.", "kind", &backlog.dead_jobs),
+        ("crm_events_set_aside", "Events that nobody takes.", "type", &backlog.events_set_aside),
+    ] {
+        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge");
+        render_counts(text, name, label, counts);
+    }
+}
+
+fn render_counts(text: &mut String, name: &str, label: &str, counts: &Counts) {
+    // A gauge that is not there cannot be alerted on.
+    if counts.is_empty() {
+        return line(text, name, 0);
+    }
+    for (kind, count) in counts {
+        let kind = kind.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+        line(text, &format!("{name}{{{label}=\"{kind}\"}}"), count);
+    }
+}
+
 /// What the operating system knows of the process, where it tells.
 fn render_process(text: &mut String, started: Timestamp) {
     let seconds = started.as_milliseconds() / 1000;
@@ -218,7 +247,9 @@ mod tests {
             metrics.request_ends(&Method::GET, "/customers/{id}", StatusCode::OK, elapsed);
         }
         let _in_flight = metrics.request_begins();
-        let text = metrics.render(Timestamp::MIN, true);
+        let dead_jobs = Counts::from([("customer_import".to_owned(), 2), ("a \"b\\\n".to_owned(), 1)]);
+        let backlog = Backlog { dead_jobs, ..Backlog::default() };
+        let text = metrics.render(Timestamp::MIN, true, Some(&backlog));
         let labels = "method=\"GET\",route=\"/customers/{id}\",status=\"200\"";
         for expected in [
             format!("http_request_duration_seconds_bucket{{{labels},le=\"0.00025\"}} 1"),
@@ -227,8 +258,13 @@ mod tests {
             format!("http_request_duration_seconds_count{{{labels}}} 3"),
             "http_requests_in_flight 1".to_owned(),
             "crm_store_up 1".to_owned(),
+            "crm_jobs_waiting 0".to_owned(),
+            "crm_dead_letters{kind=\"customer_import\"} 2".to_owned(),
+            r#"crm_dead_letters{kind="a \"b\\\n"} 1"#.to_owned(),
+            "crm_events_set_aside 0".to_owned(),
         ] {
             assert!(text.lines().any(|line| line == expected), "{expected} in\n{text}");
         }
+        assert!(!metrics.render(Timestamp::MIN, false, None).contains("crm_dead_letters"), "what is not known");
     }
 }

@@ -181,6 +181,10 @@ on_every_store! {
         let found = shop.admin.get(format!("/customers?{}", query(&[("custom.size[gt]", "5"), ("sort", "custom.size")]))).await;
         found.lists([&five, &large]);
         shop.admin.patch(&five, json!({"custom": {"size": "x"}})).await.invalid(&["custom.size"]);
+        let jobs = shop.admin.get(format!("/jobs?record_id={}", field.id())).await.ok();
+        let job = &jobs["data"][0];
+        assert_eq!((&job["kind"], &job["state"]), (&json!("custom_field_work"), &json!("succeeded")), "{jobs}");
+        assert_eq!((&job["progress"]["done"], &job["created_by_type"]), (&json!(2), &json!("system")));
     }
 
     /// An archived field is out of sight with its values, comes back with them, and is gone for good once purged.

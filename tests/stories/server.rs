@@ -16,6 +16,9 @@ on_every_store! {
         let metrics = nobody.get("//metrics").await;
         metrics.expect_status(200);
         metrics.expect(metrics.text().contains("route=\"/health/live\",status=\"200\""), "a count of the route");
+        for nothing in ["crm_jobs_waiting 0", "crm_dead_letters 0", "crm_events_set_aside 0"] {
+            metrics.expect(metrics.text().lines().any(|line| line == nothing), nothing);
+        }
     }
 
     /// Every answer, also an error, names its request and carries the security headers.

@@ -12,6 +12,7 @@ use crate::{
     customer::{Customer, NewCustomer, WriteOptions},
     event::Event,
     input::FromInput as _,
+    job::{fire_due, runner},
     port::{ManualClock, SeededRandom},
     store::{Filter, Scope, Store as _, memory::MemoryStore},
     time::Timestamp,
@@ -65,6 +66,11 @@ async fn old_things_go_and_others_stay() {
     assert_eq!(count().await, (2, 1, 1, false), "events are kept for a week");
     clock.advance(24 * DAY);
     clean_now(&crm).await.expect("cleaned");
+    assert_eq!(count().await.0, 2, "the bin is another job's");
+    fire_due(&crm).await.expect("looked");
+    clock.advance(DAY);
+    fire_due(&crm).await.expect("looked");
+    runner::run_due(&crm).await.expect("ran");
     let (kept, sessions, tokens, _) = count().await;
     assert_eq!((kept, sessions, tokens), (1, 0, 0), "the bin is emptied, and the session is past its end");
     assert!(crm.customers().get(&by, customers[1].id).await.is_ok());
@@ -73,5 +79,5 @@ async fn old_things_go_and_others_stay() {
 /// Times that cannot be read would leave the schedule out, and nothing would ever be removed.
 #[test]
 fn the_times_of_cleaning_can_be_read() {
-    assert_eq!(schedules().len(), 2);
+    assert_eq!(schedules().len(), 3);
 }

@@ -21,9 +21,8 @@ use crate::{
     operation::Operation,
     personal_data::{Going, remove_of},
     record::Record as _,
-    store::{Change, Filter, Json, Query},
+    store::{Change, Filter, Json},
     tenancy::Team,
-    time::Timestamp,
 };
 
 /// What the refusal of a record that is not there, or not in sight, calls it.
@@ -162,43 +161,6 @@ impl Customers<'_> {
         Ok(())
     }
 
-    /// Removes customers for good that went into the bin before `older_than`, of the principal's organization;
-    /// answers how many. For the background runner, as [`Principal::system`].
-    ///
-    /// # Errors
-    /// [`Error::Forbidden`] without `customers:purge`, and those of the store.
-    pub async fn purge_deleted(&self, by: &Principal, older_than: Timestamp) -> Result<u64> {
-        by.may(permissions::CUSTOMERS_PURGE)?;
-        let due = Customer::deleted_at.exists().and(Customer::deleted_at.less_than(older_than));
-        let mut query = Query::new(due, 100).sorted(vec![Customer::deleted_at.ascending()]);
-        let mut purged = 0;
-        loop {
-            let found = self.crm.repo::<Customer>().find(by.scope(), &query).await?;
-            if found.records.is_empty() {
-                return Ok(purged);
-            }
-            let mut operation = Operation::new(self.crm, by);
-            let mut ids = Vec::new();
-            for customer in &found.records {
-                remove(&mut operation, customer);
-                ids.push(customer.id);
-            }
-            self.crm.orders().free_unique(by, &mut operation, &ids).await?;
-            let after = json!({"count": ids.len(), "customer_ids": ids});
-            operation.audit_named("customer.purged", Customer::COLLECTION.name, None, None, Some(after));
-            match operation.commit().await {
-                Ok(_) => purged += found.records.len() as u64,
-                // Somebody restored or purged one of them meanwhile: the next round sees what is left.
-                Err(error) if is_race(&error) => {}
-                Err(error) => return Err(error),
-            }
-            query.after = None;
-            if !found.has_more {
-                return Ok(purged);
-            }
-        }
-    }
-
     /// The customer record of the person who acts.
     ///
     /// # Errors
@@ -328,7 +290,7 @@ fn named_list(settings: &Json, name: &str) -> Option<Arc<[String]>> {
 }
 
 /// Everything that goes with a customer.
-fn remove(operation: &mut Operation<'_>, customer: &Customer) {
+pub(super) fn remove(operation: &mut Operation<'_>, customer: &Customer) {
     remove_of(operation, &[customer.id], Going::Purged);
     // Nobody can take back any more what it was merged with.
     let merges =

@@ -16,7 +16,6 @@ use crate::{
     input::FromInput,
     port::{Clock, ManualClock, SeededRandom},
     store::{Filter, Query, Scope, memory::MemoryStore},
-    tenancy::NewOrganization,
     time::Timestamp,
 };
 
@@ -465,7 +464,7 @@ async fn notes_keep_what_they_said() {
 }
 
 #[tokio::test]
-async fn the_bin_is_emptied_after_its_time() {
+async fn a_purge_leaves_nothing() {
     let crm = crm().await;
     let by = admin();
     let ids: Vec<CustomerId> = {
@@ -481,11 +480,9 @@ async fn the_bin_is_emptied_after_its_time() {
     crm.customers().delete(&by, ids[1], None).await.unwrap();
     assert!(matches!(crm.customers().get(&by, ids[0]).await, Err(Error::NotFound(_))));
     assert!(matches!(crm.customers().delete(&by, ids[0], None).await, Err(Error::NotFound(_))));
-    let system = Principal::system(id(ORGANIZATION));
-    let soon = crm.now().plus(Duration::from_secs(1));
-    assert_eq!(crm.customers().purge_deleted(&system, crm.now()).await.unwrap(), 0);
-    assert_eq!(crm.customers().purge_deleted(&system, soon).await.unwrap(), 2);
-    crm.customers().purge(&by, ids[2], Some(1)).await.unwrap();
+    for id in &ids {
+        crm.customers().purge(&by, *id, None).await.unwrap();
+    }
     for count in [
         crm.repo::<Customer>().count(by.scope(), &Filter::ALL).await.unwrap(),
         crm.repo::<ContactPoint>().count(by.scope(), &Filter::ALL).await.unwrap(),
@@ -495,34 +492,4 @@ async fn the_bin_is_emptied_after_its_time() {
     }
     let refused = crm.customers().purge(&agent(20, 100), ids[2], None).await;
     assert!(matches!(refused, Err(Error::Forbidden(_))));
-}
-
-/// A clock that a test and the CRM have in common.
-struct SharedClock(Arc<ManualClock>);
-
-impl Clock for SharedClock {
-    fn now(&self) -> Timestamp {
-        self.0.now()
-    }
-}
-
-#[tokio::test]
-async fn after_thirty_days_nobody_is_in_the_bin() {
-    let clock = Arc::new(ManualClock::new("2026-01-31T09:30:00Z".parse::<Timestamp>().unwrap()));
-    let crm = Crm::builder(Arc::new(MemoryStore::new())).clock(SharedClock(Arc::clone(&clock))).build();
-    crm.store().migrate(crate::crm::collections(), &|_, _, _| {}).await.unwrap();
-    let system = Principal::system(OrganizationId::INSTALLATION);
-    let shop = NewOrganization::named("Shop".parse().unwrap());
-    let shop = crm.organizations().create(&system, shop).await.unwrap().id;
-    let by = Principal::system(shop);
-    let customer = create(&crm, &by, json!({"name": "C"})).await.unwrap().id;
-    crm.customers().delete(&by, customer, None).await.unwrap();
-    let day = Duration::from_hours(24);
-    clock.advance(29 * day);
-    crate::background::clean_now(&crm).await.unwrap();
-    crm.customers().restore(&by, customer, WriteOptions::default()).await.unwrap();
-    crm.customers().delete(&by, customer, None).await.unwrap();
-    clock.advance(31 * day);
-    crate::background::clean_now(&crm).await.unwrap();
-    assert_eq!(crm.repo::<Customer>().count(by.scope(), &Filter::ALL).await.unwrap(), 0);
 }

@@ -133,7 +133,7 @@ async fn release(crm: &Crm, id: EventId, assignments: Vec<Assignment>) -> Result
 }
 
 /// Those that were set aside themselves.
-fn aside() -> Filter {
+pub(crate) fn aside() -> Filter {
     Event::held_by.exists().and(Event::cause.exists())
 }
 

@@ -159,7 +159,7 @@ pub(super) fn declare(
         pending: Vec::new(),
         converted_from: None,
         working: false,
-        held_until: None,
+        job_id: None,
         meta,
     };
     finish(field, errors, setting)

@@ -3,9 +3,9 @@ use serde::Serialize;
 use super::{AppliesTo, CustomFieldType, FieldRules, IndexState, JsonText};
 use crate::{
     error::{Error, Result},
+    job::JobId,
     record::{Meta, Record},
     text::Line,
-    time::Timestamp,
 };
 
 crate::record_ids! {
@@ -13,8 +13,8 @@ crate::record_ids! {
     CustomFieldId,
 }
 
-// Kept among the installation's collections, so that work on stored values that a process left behind is found by
-// another, whatever the organization.
+// Kept among the installation's collections, so that a field with something pending and no job is found, whatever the
+// organization.
 /// A field that an organization added to its customers.
 #[derive(Clone, Debug, PartialEq, Record, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -26,7 +26,7 @@ crate::record_ids! {
     unique(organization_id, applies_to, key),
     index(organization_id, applies_to, position),
     index(organization_id, archived, position),
-    index(working, held_until)
+    index(working)
 )]
 pub struct CustomField {
     /// The field's id.
@@ -70,9 +70,9 @@ pub struct CustomField {
     /// Whether `pending` names anything.
     #[serde(skip)]
     pub working: bool,
-    /// Until when the process that works on it is trusted to be alive.
+    /// The job that does what is pending.
     #[serde(skip)]
-    pub held_until: Option<Timestamp>,
+    pub job_id: Option<JobId>,
     /// Its version and times.
     #[serde(flatten)]
     pub meta: Meta,
@@ -87,11 +87,10 @@ pub(super) mod step {
 }
 
 impl CustomField {
-    /// Notes work on stored values; whoever does it is trusted to be alive until `held_until`.
-    pub(super) fn plan(&mut self, step: &str, held_until: Option<Timestamp>) {
+    /// Notes work on stored values.
+    pub(super) fn plan(&mut self, step: &str) {
         self.pending.push(step.to_owned());
         self.working = true;
-        self.held_until = held_until;
         if step == step::INDEX {
             self.index_state = IndexState::Building;
         }

@@ -18,6 +18,7 @@ use crate::{
     error::{Error, FieldErrors, Result},
     hint::Hint,
     id::OrganizationId,
+    job::Job,
     list::{self, List, ListBody, ListRequest, Listing},
     operation::Operation,
     record::{Meta, Record},
@@ -176,7 +177,8 @@ impl<'a> Fields<'a> {
         let meta = Meta::new(by.organization, now);
         let mut field = declare(new, self.crm.new_id_at(now), meta, &setting)?;
         if field.indexed && setting.subject.is_some() {
-            field.plan(step::INDEX, None);
+            field.plan(step::INDEX);
+            work::begin(self.crm, by, &mut operation, &mut field)?;
         }
         operation.insert(&field);
         operation.audit::<CustomField>("field.created", field.id, None, Some(described(&field)));
@@ -192,7 +194,6 @@ impl<'a> Fields<'a> {
             committed => committed?,
         };
         self.crm.has_changed(Hint::Fields);
-        self.crm.hint_field_work(&field);
         Ok(field)
     }
 
@@ -200,7 +201,7 @@ impl<'a> Fields<'a> {
     /// does not convert, an option taken away that one of them has, `unique` where two are equal. With `dry_run`
     /// nothing is written, and the answer lists those values.
     ///
-    /// Stored values are converted before this returns, or, where that takes longer than 10 s, in the background.
+    /// Stored values are converted by a job, before this returns where that takes at most 10 s.
     ///
     /// # Errors
     /// [`Error::Forbidden`] without `fields:write`, [`Error::NotFound`], [`Error::Invalid`],
@@ -250,8 +251,9 @@ impl<'a> Fields<'a> {
         }
         refuse_failures(&examination)?;
         let mut operation = Operation::new(self.crm, by);
-        if subject.is_some() {
-            plan_work(&before, &mut after, &mut operation);
+        let mut job = None;
+        if subject.is_some() && plan_work(&before, &mut after, &mut operation) {
+            job = work::begin(self.crm, by, &mut operation, &mut after)?;
         }
         if !operation.update(&before, &mut after) {
             return Ok(Changed::Done(before));
@@ -266,7 +268,10 @@ impl<'a> Fields<'a> {
         operation.emit(action, &after, &after);
         operation.commit().await?;
         self.crm.has_changed(Hint::Fields);
-        work::finish_in_time(self.crm, after).await.map(Changed::Done)
+        match job {
+            Some(job) => work::run_in_time(self.crm, job, after).await.map(Changed::Done),
+            None => Ok(Changed::Done(after)),
+        }
     }
 
     /// Archives a field: its values stay, but are neither shown nor written any more, and its key stays taken.
@@ -300,8 +305,8 @@ impl<'a> Fields<'a> {
         Ok(())
     }
 
-    /// Removes a field with its values from every record, for good. Where that takes longer than 10 s it goes on in the
-    /// background, and the answer is the field as it is until then: archived.
+    /// Removes a field with its values from every record, for good. A job does it, and where that takes longer
+    /// than 10 s the answer is the field as it is until then: archived.
     ///
     /// # Errors
     /// Those of [`Fields::update`].
@@ -313,30 +318,39 @@ impl<'a> Fields<'a> {
     ) -> Result<Option<CustomField>> {
         by.may(permissions::FIELDS_WRITE)?;
         let mut tries = 1;
-        let field = loop {
+        let (job, field) = loop {
             match self.try_purge(by, id, expected_version).await {
                 Err(Error::VersionConflict { .. }) if expected_version.is_none() && tries < TRIES => tries += 1,
                 done => break done?,
             }
         };
-        let field = work::finish_in_time(self.crm, field).await?;
+        let field = match job {
+            Some(job) => work::run_in_time(self.crm, job, field).await?,
+            None => field,
+        };
         Ok(Some(field).filter(|field| field.working))
     }
 
-    async fn try_purge(&self, by: &Principal, id: CustomFieldId, expected_version: Option<i64>) -> Result<CustomField> {
+    async fn try_purge(
+        &self,
+        by: &Principal,
+        id: CustomFieldId,
+        expected_version: Option<i64>,
+    ) -> Result<(Option<Job>, CustomField)> {
         let before = self.load_version(by, id, expected_version).await?;
         before.refuse_while_working()?;
         let mut after = CustomField { archived: true, ..before.clone() };
         refuse_broken_rules(&self.others(&before).await?, &after)?;
         let mut operation = Operation::new(self.crm, by);
         after.pending.clear();
-        after.plan(step::PURGE, Some(work::held_until(operation.now())));
+        after.plan(step::PURGE);
+        let job = work::begin(self.crm, by, &mut operation, &mut after)?;
         operation.update(&before, &mut after);
         operation.audit::<CustomField>("field.purged", id, Some(described(&before)), None);
         operation.emit("field.purged", &after, &serde_json::json!({"id": id, "key": before.key}));
         operation.commit().await?;
         self.crm.has_changed(Hint::Fields);
-        Ok(after)
+        Ok((job, after))
     }
 
     /// The organization's fields of a kind, ready to check values. Kept in memory: a change made in this process is
@@ -445,16 +459,15 @@ fn refuse_failures(examination: &Examination) -> Result<()> {
     )))
 }
 
-/// Notes what is to be done to stored values, and takes back what no longer is.
-fn plan_work(before: &CustomField, after: &mut CustomField, operation: &mut Operation<'_>) {
-    let held_until = Some(work::held_until(operation.now()));
+/// Notes what is to be done to stored values, and takes back what no longer is. Answers whether that needs another job.
+fn plan_work(before: &CustomField, after: &mut CustomField, operation: &mut Operation<'_>) -> bool {
     let was_at_index = after.pending.iter().any(|step| step == step::INDEX);
     after.pending.clear();
     after.working = false;
     let converts = before.r#type != after.r#type;
     if converts {
         after.converted_from = Some(before.r#type);
-        after.plan(step::CONVERT, held_until);
+        after.plan(step::CONVERT);
     }
     if before.unique && (converts || !after.unique) {
         operation.change(Change::DeleteWhere {
@@ -463,26 +476,30 @@ fn plan_work(before: &CustomField, after: &mut CustomField, operation: &mut Oper
         });
     }
     if after.unique && (converts || !before.unique) {
-        after.plan(step::UNIQUE, held_until);
+        after.plan(step::UNIQUE);
     }
     let is_ready = before.index_state == IndexState::Ready && !converts;
     match (after.indexed, before.index_state) {
         (true, _) if is_ready => {}
         (false, IndexState::None) if !was_at_index => {}
-        // The background builds or drops it; the old one is dropped before another type's is built.
+        // The job builds or drops it; the old one is dropped before another type's is built.
         _ => {
             if converts && before.index_state != IndexState::None {
                 after.converted_from = Some(before.r#type);
             }
-            after.plan(step::INDEX, if after.working { held_until } else { None });
+            after.plan(step::INDEX);
             if !after.indexed {
                 after.index_state = IndexState::None;
             }
         }
     }
     if !after.working {
-        after.held_until = None;
+        after.job_id = None;
+        return false;
     }
+    // The job that builds an index goes on where nothing else is wanted of it.
+    let is_same = before.job_id.is_some() && before.pending == after.pending && before.indexed == after.indexed;
+    converts || !is_same
 }
 
 /// The field for the audit trail.

@@ -1,434 +1,295 @@
 //! Work on stored values: converting them to a new type, noting unique ones, building indexes, purging.
 //!
-//! What is to be done stands in the field itself (`pending`), so that another process goes on where one died. Every
-//! step can be done again without harm.
+//! What is to be done stands in the field itself (`pending`), and the job that does it in the same commit; every step can
+//! be done again without harm, so that another process goes on where one died. A request runs the job of its change
+//! itself for a while, and leaves the rest, and indexes, to the runners.
 
-use std::{borrow::Cow, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use futures::StreamExt as _;
-use uuid::Uuid;
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
 
-use super::{
-    CustomField, CustomFieldType, CustomValues, IndexState, UniqueValue, ValueContext,
-    convert::convert,
-    examine::{stored_value, values_of},
-    record::step,
-    service::country,
-    subject::Subject,
-    unique,
-    value::FieldValue,
-};
+use super::{CustomField, CustomFieldId, CustomFieldType, IndexState, record::step, subject::Subject};
 use crate::{
-    access::Principal,
+    access::{Principal, RequestContext},
     crm::Crm,
     error::{Error, Result},
     hint::Hint,
+    job::{Job, JobContext, JobFailure, JobHandler, JobId, JobOutcome, JobPriority, JobProgress, NewJob, runner},
     operation::Operation,
-    record::{Meta, Record},
-    store::{Assignment, Change, CustomIndex, Filter, Query, Row, Scope, StoreError, Value, head},
-    time::Timestamp,
+    record::Record as _,
+    store::{Change, CustomIndex, Query, Scope},
 };
 
-/// How long a process that fell silent keeps others from its work.
-const HOLD: Duration = Duration::from_secs(60);
-/// So long a request waits for the work that it began.
+/// The kind of these jobs.
+const KIND: &str = "custom_field_work";
+/// The version of their input.
+const VERSION: i64 = 1;
+/// So long a request does the work that it began.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// So many records are written by one commit.
-const BATCH: usize = 200;
-/// So many fields are taken on at once.
-const FIELDS: usize = 10;
+/// So many fields are looked at at once.
+const FIELDS: usize = 100;
 /// So often one record is decided again that others changed meanwhile.
-const TRIES: usize = 5;
+pub(super) const TRIES: usize = 5;
 
-/// Until when work that begins now is trusted to be alive.
-pub(super) fn held_until(now: Timestamp) -> Timestamp {
-    now.plus(HOLD)
+/// What the job is given: the field says itself what is to be done.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+struct FieldWork {
+    field_id: CustomFieldId,
 }
 
-/// Does what is pending on a field, for at most 10 s; what is left then, and indexes, are the background's. Answers the
-/// field as it is then.
-pub(super) async fn finish_in_time(crm: &Crm, field: CustomField) -> Result<CustomField> {
-    let until = crm.now().plus(PATIENCE);
-    let mut worker = Worker { crm, until: Some(until) };
-    let (field, _) = worker.run(field, false).await?;
-    crm.hint_field_work(&field);
-    Ok(field)
+/// Adds to the commit that changes a field the job that does what is pending on it. It goes on whatever becomes of the
+/// person who changed the field.
+///
+/// # Errors
+/// [`Error::Internal`] where the job cannot be written.
+pub(super) fn begin(
+    crm: &Crm,
+    by: &Principal,
+    operation: &mut Operation<'_>,
+    field: &mut CustomField,
+) -> Result<Option<Job>> {
+    let context = RequestContext { request_id: by.context.request_id.clone(), ..RequestContext::default() };
+    let system = Principal::system(field.meta.organization_id).with_context(context);
+    let new = new_job(field);
+    let at_once = field.pending.first().is_some_and(|step| step != step::INDEX);
+    let job = if at_once {
+        crm.jobs().enqueue_held(&system, operation, new)?
+    } else {
+        crm.jobs().enqueue(&system, operation, new)?
+    };
+    field.job_id = Some(job.id);
+    Ok(at_once.then_some(job))
 }
 
-/// Takes on fields that have work pending which nobody is at, and does it. Answers whether there may be more.
+/// Runs the job of a change for at most 10 s; what is left then, and indexes, are the runners'. Answers the field as it is
+/// then, without anything pending where it is gone.
+pub(super) async fn run_in_time(crm: &Crm, job: Job, field: CustomField) -> Result<CustomField> {
+    runner::run_held(crm, job, Arc::new(FieldWorkHandler { leaves_indexes: true }), PATIENCE).await;
+    let found = crm.repo::<CustomField>().get(Scope::Organization(field.meta.organization_id), field.id).await?;
+    Ok(found.unwrap_or_else(|| CustomField { pending: Vec::new(), working: false, ..field }))
+}
+
+/// Makes the jobs that are missing: of fields that an earlier version left with something pending, and of those whose job
+/// was kept as long as jobs are.
 ///
 /// # Errors
 /// Those of the store.
-pub async fn finish_pending(crm: &Crm) -> Result<bool> {
-    let now = crm.now();
-    let free = Filter::Or(vec![CustomField::held_until.missing(), CustomField::held_until.at_most(now)]);
-    let (Some(position), held) = (CustomField::COLLECTION.position("held_until"), held_until(now)) else {
-        return Ok(false);
-    };
-    let claimed = crm
-        .store()
-        .claim(
-            Scope::Installation,
-            CustomField::COLLECTION,
-            &CustomField::working.equals(true).and(free),
-            &[CustomField::held_until.ascending()],
-            FIELDS,
-            &[(position, Value::Timestamp(held))],
-        )
-        .await?;
-    let more = claimed.len() == FIELDS;
-    for row in claimed {
-        let field = CustomField::from_row(row).map_err(Error::internal)?;
-        let mut worker = Worker { crm, until: None };
-        worker.run(field, true).await?;
-    }
-    Ok(more)
-}
-
-struct Worker<'a> {
-    crm: &'a Crm,
-    /// When a request no longer waits.
-    until: Option<Timestamp>,
-}
-
-/// Whether there is time to go on.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Pace {
-    Done,
-    OutOfTime,
-}
-
-impl Worker<'_> {
-    /// Does the steps in order. Answers the field as it is then, and whether all of it is done.
-    async fn run(&mut self, mut field: CustomField, indexes: bool) -> Result<(CustomField, bool)> {
-        let Some(subject) = field.applies_to.subject() else { return Ok((field, true)) };
-        while let Some(next) = field.pending.first().cloned() {
-            let pace = match next.as_str() {
-                step::CONVERT => self.convert(&field, subject).await?,
-                step::UNIQUE => self.note_unique(&field, subject).await?,
-                step::PURGE => self.purge(&field, subject).await?,
-                step::INDEX if indexes => self.index(&field, subject).await?,
-                // An index is built by the background.
-                _ => Pace::OutOfTime,
-            };
-            if pace == Pace::OutOfTime {
-                return Ok((self.release(field).await?, false));
-            }
-            if next == step::PURGE {
-                field.pending.clear();
-                field.working = false;
-                return Ok((field, true));
-            }
-            field = self.finish_step(field, &next).await?;
-        }
-        Ok((field, true))
-    }
-
-    fn scope(field: &CustomField) -> Scope {
-        Scope::Organization(field.meta.organization_id)
-    }
-
-    /// Lets others take the rest on.
-    async fn release(&self, field: CustomField) -> Result<CustomField> {
-        self.amend(field, |field| {
-            field.held_until = None;
-        })
-        .await
-    }
-
-    async fn finish_step(&self, field: CustomField, done: &str) -> Result<CustomField> {
-        let field = self
-            .amend(field, |field| {
-                field.pending.retain(|step| step != done);
-                if done == step::INDEX {
-                    field.index_state = if field.indexed { IndexState::Ready } else { IndexState::None };
-                }
-                if field.pending.is_empty() {
-                    field.working = false;
-                    field.held_until = None;
-                    field.converted_from = None;
-                }
-            })
-            .await?;
-        self.crm.has_changed(Hint::Fields);
-        Ok(field)
-    }
-
-    /// Writes a change of the field's own state, whatever else happened to it meanwhile.
-    async fn amend(&self, field: CustomField, change: impl Fn(&mut CustomField)) -> Result<CustomField> {
-        let system = Principal::system(field.meta.organization_id);
-        let mut before = field;
-        for _ in 0..TRIES {
-            let mut operation = Operation::new(self.crm, &system);
-            let mut after = before.clone();
-            change(&mut after);
-            operation.update(&before, &mut after);
-            match operation.commit().await {
-                Err(Error::VersionConflict { .. }) => {
-                    let found = self.crm.repo::<CustomField>().get(Self::scope(&before), before.id).await?;
-                    before = found.ok_or(Error::NotFound("custom field"))?;
-                }
-                committed => return committed.map(|_| after),
+pub(crate) async fn make_missing_jobs(crm: &Crm) -> Result<()> {
+    let mut query = Query::new(CustomField::working.equals(true), FIELDS);
+    loop {
+        let found = crm.repo::<CustomField>().find(Scope::Installation, &query).await?;
+        let ids: Vec<JobId> = found.records.iter().filter_map(|field| field.job_id).collect();
+        let jobs = crm.repo::<Job>().get_many(Scope::Installation, &ids).await?;
+        for field in &found.records {
+            let job = jobs.iter().find(|job| Some(job.id) == field.job_id);
+            if job.is_none_or(|job| job.state.has_ended() && job.dead_at.is_none()) {
+                make_job(crm, field).await?;
             }
         }
-        Err(Error::Conflict("The field is being changed by others: try again.".to_owned()))
-    }
-
-    /// Converts stored values. One that does not convert was written by a process that did not know of the new type
-    /// yet; it is removed, since nothing could be done with it.
-    async fn convert(&self, field: &CustomField, subject: Subject) -> Result<Pace> {
-        let Some(from) = field.converted_from else { return Ok(Pace::Done) };
-        let context =
-            ValueContext { now: self.crm.now(), country: country(self.crm, field.meta.organization_id).await? };
-        self.rewrite(field, subject, |json| {
-            let stored = FieldValue::of_stored(from, json)?;
-            // Both are written alike: what was written as the new type meanwhile has digits that the old one lacks.
-            if from.is_numeric() && is_of(field.r#type, json, &context) {
-                return None;
-            }
-            match convert(&stored, field.r#type, &field.options, &context) {
-                Ok(Some(value)) => {
-                    let value = value.to_stored();
-                    (value != json.get()).then_some(Some(value))
-                }
-                Ok(None) => Some(None),
-                // Converted already, where both types are written alike.
-                Err(_) if is_of(field.r#type, json, &context) => None,
-                Err(errors) => {
-                    tracing::warn!(field = %field.id, %errors, "a value that does not convert was removed");
-                    Some(None)
-                }
-            }
-        })
-        .await
-    }
-
-    /// Removes the values from every record, then the field.
-    async fn purge(&self, field: &CustomField, subject: Subject) -> Result<Pace> {
-        if self.rewrite(field, subject, |_| Some(None)).await? == Pace::OutOfTime {
-            return Ok(Pace::OutOfTime);
-        }
-        self.crm.store().drop_custom_index(Self::scope(field), &index_of(field, field.r#type, subject)).await?;
-        let changes = vec![
-            Change::DeleteWhere { collection: UniqueValue::COLLECTION, filter: UniqueValue::field_id.equals(field.id) },
-            Change::Delete { collection: CustomField::COLLECTION, id: field.id.into(), expected_version: None },
-        ];
-        match self.crm.store().commit(Self::scope(field), changes).await {
-            // Another process was as far.
-            Ok(_) | Err(StoreError::NotFound { .. }) => {}
-            Err(error) => return Err(error.into()),
-        }
-        self.crm.has_changed(Hint::Fields);
-        Ok(Pace::Done)
-    }
-
-    async fn index(&self, field: &CustomField, subject: Subject) -> Result<Pace> {
-        let store = self.crm.store();
-        if let Some(from) = field.converted_from.filter(|from| from.stored() != field.r#type.stored()) {
-            store.drop_custom_index(Self::scope(field), &index_of(field, from, subject)).await?;
-        }
-        let index = index_of(field, field.r#type, subject);
-        if field.indexed {
-            store.create_custom_index(Self::scope(field), &index).await?;
-        } else {
-            store.drop_custom_index(Self::scope(field), &index).await?;
-        }
-        Ok(Pace::Done)
-    }
-
-    /// Notes which values are taken. Where two records turn out to have the same, the first keeps it noted; both stay
-    /// as they are, as a record from before any other rule does.
-    async fn note_unique(&self, field: &CustomField, subject: Subject) -> Result<Pace> {
-        let scope = Self::scope(field);
-        let mut rows = self.crm.store().stream(scope, subject.collection, Query::new(Filter::ALL, 0)).chunks(BATCH);
-        let deleted_at = subject.collection.position("deleted_at");
-        while let Some(chunk) = rows.next().await {
-            let mut notes = Vec::new();
-            for row in chunk {
-                let row = row?;
-                // What is in the bin holds no value back; restoring it asks again.
-                if deleted_at.and_then(|position| row.0.get(position)).is_some_and(|value| !value.is_null()) {
-                    continue;
-                }
-                let key = stored_value(&row, subject, field).and_then(|value| unique::value_key(field.r#type, &value));
-                notes.extend(key.map(|value| self.note(field, row.id(), value)));
-            }
-            let insert = |notes: &[UniqueValue]| {
-                let rows = notes.iter().map(Record::to_row).collect();
-                vec![Change::Insert { collection: UniqueValue::COLLECTION, rows }]
-            };
-            match self.crm.store().commit(scope, insert(&notes)).await {
-                Err(StoreError::Duplicate { .. }) => {
-                    for note in &notes {
-                        match self.crm.store().commit(scope, insert(std::slice::from_ref(note))).await {
-                            Ok(_) | Err(StoreError::Duplicate { .. }) => {}
-                            Err(error) => return Err(error.into()),
-                        }
-                    }
-                }
-                committed => {
-                    committed?;
-                }
-            }
-            self.take_back_stale(field, subject, &notes).await?;
-            if self.pause(field).await? == Pace::OutOfTime {
-                return Ok(Pace::OutOfTime);
-            }
-        }
-        Ok(Pace::Done)
-    }
-
-    /// Removes notes of values that their records had when they were read and no longer have. A record that changes
-    /// after this takes its own note back.
-    async fn take_back_stale(&self, field: &CustomField, subject: Subject, notes: &[UniqueValue]) -> Result<()> {
-        let scope = Self::scope(field);
-        let ids: Vec<Uuid> = notes.iter().map(|note| note.record_id).collect();
-        if ids.is_empty() {
+        query.after = found.next;
+        if query.after.is_none() {
             return Ok(());
         }
-        let rows = self.crm.store().get(scope, subject.collection, &ids).await?;
-        let stale: Vec<Filter> = notes
-            .iter()
-            .filter(|note| {
-                let row = rows.iter().find(|row| row.id() == note.record_id);
-                let value = row.and_then(|row| stored_value(row, subject, field));
-                value.and_then(|value| unique::value_key(field.r#type, &value)).as_ref() != Some(&note.value)
-            })
-            .map(|note| {
-                UniqueValue::record_id.equals(note.record_id).and(UniqueValue::value.equals(note.value.clone()))
-            })
-            .collect();
-        if !stale.is_empty() {
-            let filter = UniqueValue::field_id.equals(field.id).and(Filter::Or(stale));
-            let remove = Change::DeleteWhere { collection: UniqueValue::COLLECTION, filter };
-            self.crm.store().commit(scope, vec![remove]).await?;
+    }
+}
+
+fn new_job(field: &CustomField) -> NewJob<'static, FieldWork> {
+    NewJob {
+        kind: KIND,
+        version: VERSION,
+        input: FieldWork { field_id: field.id },
+        priority: JobPriority::Normal,
+        about: Some((CustomField::COLLECTION.name, field.id.0)),
+        progress: JobProgress { unit: "records".to_owned(), ..JobProgress::default() },
+    }
+}
+
+async fn make_job(crm: &Crm, field: &CustomField) -> Result<()> {
+    let by = Principal::system(field.meta.organization_id);
+    let mut operation = Operation::new(crm, &by);
+    let mut after = field.clone();
+    after.job_id = Some(crm.jobs().enqueue(&by, &mut operation, new_job(field))?.id);
+    operation.update(field, &mut after);
+    match operation.commit().await {
+        // Another process was first, or it is done.
+        Ok(_) | Err(Error::VersionConflict { .. } | Error::NotFound(_)) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Does what is pending on a field.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct FieldWorkHandler {
+    /// Whether somebody waits for the rest.
+    leaves_indexes: bool,
+}
+
+#[async_trait]
+impl JobHandler for FieldWorkHandler {
+    fn kind(&self) -> &'static str {
+        KIND
+    }
+
+    /// Until it is done the field takes no other change: it is worth trying for an hour.
+    fn max_attempts(&self) -> i64 {
+        20
+    }
+
+    /// An index of many records is built without a word.
+    fn patience(&self) -> Duration {
+        Duration::from_hours(6)
+    }
+
+    /// The field would be left neither here nor there.
+    fn may_be_given_up(&self) -> bool {
+        false
+    }
+
+    async fn run(&self, context: &JobContext) -> Result<JobOutcome, JobFailure> {
+        let FieldWork { field_id } = context.input()?;
+        let Some(field) = current(context, field_id).await? else { return Ok(superseded()) };
+        Run { context, field }.all(self.leaves_indexes).await
+    }
+}
+
+/// The field, if the job is the one that does what is pending on it: a later change of a field whose index was being
+/// built has a job of its own.
+async fn current(context: &JobContext, id: CustomFieldId) -> Result<Option<CustomField>> {
+    let field = context.crm().repo::<CustomField>().get(context.by().scope(), id).await?;
+    Ok(field.filter(|field| field.job_id == Some(context.job().id)))
+}
+
+/// The end of a job that has nothing left to do because the field is gone, or has another job by now.
+fn superseded() -> JobOutcome {
+    JobOutcome::Done(json!({"superseded": true}))
+}
+
+/// One run of a field's job.
+pub(super) struct Run<'a> {
+    pub(super) context: &'a JobContext,
+    pub(super) field: CustomField,
+}
+
+/// How a step ended that did not fail.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Reached {
+    End,
+    /// The run is to stop.
+    Interruption,
+}
+
+impl Run<'_> {
+    /// Does the steps in their order.
+    async fn all(mut self, leaves_indexes: bool) -> Result<JobOutcome, JobFailure> {
+        let mut done = Vec::new();
+        let subject = self.field.applies_to.subject();
+        while let Some(next) = self.field.pending.first().cloned() {
+            let reached = match (next.as_str(), subject) {
+                (step::PURGE, subject) => self.purge(subject).await?,
+                // Nothing has such fields yet.
+                (_, None) => Reached::End,
+                (step::CONVERT, Some(subject)) => self.convert(subject).await?,
+                (step::UNIQUE, Some(subject)) => self.note_unique(subject).await?,
+                (step::INDEX, _) if leaves_indexes => Reached::Interruption,
+                (step::INDEX, Some(subject)) => self.index(subject).await?,
+                (unknown, _) => return Err(Error::internal(format!("{unknown} is no step of this version")).into()),
+            };
+            if reached == Reached::Interruption {
+                return Ok(JobOutcome::Interrupted);
+            }
+            let is_last = next == step::PURGE;
+            if !is_last && !self.finish_step(&next).await? {
+                if let (step::INDEX, Some(subject)) = (next.as_str(), subject) {
+                    self.take_back_index(subject).await?;
+                }
+                return Ok(superseded());
+            }
+            done.push(next);
+            if is_last {
+                break;
+            }
         }
+        Ok(JobOutcome::Done(json!({"done": done})))
+    }
+
+    pub(super) fn scope(&self) -> Scope {
+        self.context.by().scope()
+    }
+
+    /// Writes while the job is this run's.
+    pub(super) async fn write(&self, changes: Vec<Change>) -> Result<(), JobFailure> {
+        let mut operation = Operation::new(self.context.crm(), self.context.by());
+        changes.into_iter().for_each(|change| operation.change(change));
+        self.context.checkpoint(operation).await?;
         Ok(())
     }
 
-    fn note(&self, field: &CustomField, record_id: Uuid, value: String) -> UniqueValue {
-        let now = self.crm.now();
-        UniqueValue {
-            id: self.crm.new_id_at(now),
-            field_id: field.id,
-            value,
-            record_id,
-            meta: Meta::new(field.meta.organization_id, now),
-        }
-    }
-
-    /// Whether there is time to go on; keeps the hold on the field alive.
-    async fn pause(&self, field: &CustomField) -> Result<Pace> {
-        let now = self.crm.now();
-        if self.until.is_some_and(|until| now >= until) {
-            return Ok(Pace::OutOfTime);
-        }
-        if self.until.is_none()
-            && field.held_until.is_some_and(|held| held <= now.plus(HOLD / 2))
-            && let Some(position) = CustomField::COLLECTION.position("held_until")
-        {
-            let change = Change::Update {
-                collection: CustomField::COLLECTION,
-                id: field.id.into(),
-                expected_version: None,
-                condition: None,
-                assignments: vec![Assignment::Set(position, Value::Timestamp(held_until(now)))],
-            };
-            self.crm.store().commit(Self::scope(field), vec![change]).await?;
-        }
-        Ok(Pace::Done)
-    }
-
-    /// Gives the field another value, or none, in every record where `decide` says so.
-    async fn rewrite(
-        &self,
-        field: &CustomField,
-        subject: Subject,
-        decide: impl Fn(&serde_json::value::RawValue) -> Option<Option<String>>,
-    ) -> Result<Pace> {
-        let scope = Self::scope(field);
-        let Some(position) = subject.collection.position(subject.column) else { return Ok(Pace::Done) };
-        let rewritten = |row: &Row| {
-            let values = values_of(row, subject)?;
-            let members = values.members();
-            let new = decide(members.get(&field.key)?)?;
-            let members = members.iter().filter_map(|(key, json)| match (&new, *key == field.key) {
-                (None, true) => None,
-                (Some(new), true) => Some((key.as_str(), Cow::Borrowed(new.as_str()))),
-                (_, false) => Some((key.as_str(), Cow::Borrowed(json.get()))),
-            });
-            let members: Vec<_> = members.collect();
-            let values = CustomValues::from_members(members.iter().map(|(key, json)| (*key, json.as_ref())));
-            Some(Change::Update {
-                collection: subject.collection,
-                id: row.id(),
-                expected_version: Some(row.version()),
-                condition: None,
-                assignments: vec![
-                    Assignment::Set(position, Value::Json(values.as_json().clone())),
-                    Assignment::Set(head::UPDATED_AT, Value::Timestamp(self.crm.now())),
-                ],
-            })
-        };
-        let mut rows = self.crm.store().stream(scope, subject.collection, Query::new(Filter::ALL, 0)).chunks(BATCH);
-        while let Some(chunk) = rows.next().await {
-            let mut changes = Vec::new();
-            for row in chunk {
-                changes.extend(rewritten(&row?));
+    /// Notes that a step is done, whatever else happened to the field meanwhile; answers whether it has this job still.
+    async fn finish_step(&mut self, done: &str) -> Result<bool, JobFailure> {
+        let (crm, by) = (self.context.crm(), self.context.by());
+        for _ in 0..TRIES {
+            let mut operation = Operation::new(crm, by);
+            let mut after = self.field.clone();
+            after.pending.retain(|step| step != done);
+            if done == step::INDEX {
+                after.index_state = if after.indexed { IndexState::Ready } else { IndexState::None };
             }
-            if !changes.is_empty() {
-                let ids: Vec<Uuid> = changes.iter().filter_map(changed_id).collect();
-                match self.crm.store().commit(scope, changes).await {
-                    Err(StoreError::VersionConflict { .. } | StoreError::NotFound { .. }) => {
-                        for id in ids {
-                            self.rewrite_one(scope, subject, id, &rewritten).await?;
-                        }
-                    }
-                    committed => {
-                        committed?;
-                    }
+            if after.pending.is_empty() {
+                after.working = false;
+                after.converted_from = None;
+                after.job_id = None;
+            }
+            operation.update(&self.field, &mut after);
+            match self.context.checkpoint(operation).await {
+                Err(JobFailure::Failed(Error::VersionConflict { .. } | Error::NotFound(_))) => {
+                    let Some(field) = current(self.context, self.field.id).await? else { return Ok(false) };
+                    self.field = field;
+                }
+                written => {
+                    written?;
+                    self.field = after;
+                    crm.has_changed(Hint::Fields);
+                    return Ok(true);
                 }
             }
-            if self.pause(field).await? == Pace::OutOfTime {
-                return Ok(Pace::OutOfTime);
-            }
         }
-        Ok(Pace::Done)
+        Err(Error::VersionConflict { found: self.field.meta.version }.into())
     }
 
-    /// The same for one record that others change meanwhile.
-    async fn rewrite_one(
-        &self,
-        scope: Scope,
-        subject: Subject,
-        id: Uuid,
-        rewritten: &impl Fn(&Row) -> Option<Change>,
-    ) -> Result<()> {
-        for _ in 0..TRIES {
-            let rows = self.crm.store().get(scope, subject.collection, &[id]).await?;
-            let Some(change) = rows.first().and_then(rewritten) else { return Ok(()) };
-            match self.crm.store().commit(scope, vec![change]).await {
-                Err(StoreError::VersionConflict { .. }) => {}
-                Err(StoreError::NotFound { .. }) => return Ok(()),
-                committed => return committed.map(|_| ()).map_err(Error::from),
-            }
+    /// Builds the index of a field, or drops it.
+    async fn index(&self, subject: Subject) -> Result<Reached, JobFailure> {
+        let (store, field) = (self.context.crm().store(), &self.field);
+        if let Some(from) = field.converted_from.filter(|from| from.stored() != field.r#type.stored()) {
+            let old = index_of(field, from, subject);
+            store.drop_custom_index(self.scope(), &old).await.map_err(Error::from)?;
         }
-        Err(Error::Conflict("A record is being changed by others again and again: try again.".to_owned()))
+        let index = index_of(field, field.r#type, subject);
+        let changed = if field.indexed {
+            self.context.show(0, None, "records", Some("building the index"));
+            store.create_custom_index(self.scope(), &index).await
+        } else {
+            store.drop_custom_index(self.scope(), &index).await
+        };
+        changed.map_err(Error::from)?;
+        Ok(Reached::End)
+    }
+
+    /// Drops the index that was built, where the field does not want it any more: its next job may have looked before
+    /// it was there.
+    async fn take_back_index(&self, subject: Subject) -> Result<(), JobFailure> {
+        let crm = self.context.crm();
+        let built = index_of(&self.field, self.field.r#type, subject);
+        let now = crm.repo::<CustomField>().get(self.scope(), self.field.id).await?;
+        let is_wanted = now.is_some_and(|now| now.indexed && index_of(&now, now.r#type, subject) == built);
+        if !is_wanted {
+            crm.store().drop_custom_index(self.scope(), &built).await.map_err(Error::from)?;
+        }
+        Ok(())
     }
 }
 
-fn changed_id(change: &Change) -> Option<Uuid> {
-    match change {
-        Change::Update { id, .. } => Some(*id),
-        _ => None,
-    }
-}
-
-fn is_of(kind: CustomFieldType, json: &serde_json::value::RawValue, context: &ValueContext) -> bool {
-    FieldValue::of_stored(kind, json)
-        .is_some_and(|value| FieldValue::of_text(kind, &value.to_text(), context).is_ok_and(|again| again == value))
-}
-
-fn index_of(field: &CustomField, kind: CustomFieldType, subject: Subject) -> CustomIndex {
+pub(super) fn index_of(field: &CustomField, kind: CustomFieldType, subject: Subject) -> CustomIndex {
     CustomIndex { collection: subject.collection, field: subject.column, key: field.key.clone(), kind: kind.stored() }
 }

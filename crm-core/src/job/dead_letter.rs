@@ -89,10 +89,11 @@ impl<'a> DeadLetters<'a> {
     /// Drops one: the job stays failed, and can be looked at, but not be replayed any more. What it was given is erased.
     ///
     /// # Errors
-    /// [`Error::InvalidState`] where the job is no dead letter; [`Error::NotFound`]; [`Error::Forbidden`] without
-    /// `jobs:manage` and `jobs:write`.
+    /// [`Error::InvalidState`] where the job is no dead letter, or has to be done; [`Error::NotFound`];
+    /// [`Error::Forbidden`] without `jobs:manage` and `jobs:write`.
     pub async fn drop(&self, by: &Principal, id: JobId) -> Result<Job> {
         may_change(by)?;
+        self.crm.job_handlers().may_be_given_up(&self.crm.jobs().within(by, id).await?.kind)?;
         self.change(by, id, "job.dropped", |job, _| {
             job.dead_at = None;
             job.input = Json::from_value(&serde_json::Value::Null);

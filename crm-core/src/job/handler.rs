@@ -2,7 +2,7 @@ use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 
-use super::{Job, JobContext};
+use super::{Job, JobContext, JobError};
 use crate::{error::Error, operation::Operation};
 
 /// A run is taken for hung after so long where its handler says nothing else.
@@ -38,6 +38,11 @@ pub trait JobHandler: Send + Sync + 'static {
         PATIENCE
     }
 
+    /// Whether somebody may give up on such a job: cancel it, or drop it where it failed.
+    fn may_be_given_up(&self) -> bool {
+        true
+    }
+
     /// Does the job, or what is left of it. Between steps it asks [`JobContext::interruption`], and ends with
     /// [`JobOutcome::Interrupted`] where there is one.
     ///
@@ -48,6 +53,12 @@ pub trait JobHandler: Send + Sync + 'static {
     /// Adds to the commit that ends the job whatever else ends with it. `job` is as it is afterwards.
     fn ended(&self, job: &Job, operation: &mut Operation<'_>) {
         let _ = (job, operation);
+    }
+
+    /// Whether a job that failed so is worth keeping to be replayed. Otherwise it has ended, with its reason.
+    fn may_be_replayed(&self, error: &JobError) -> bool {
+        let _ = error;
+        true
     }
 
     /// Adds to the commit that puts a failed job back into the queue whatever goes back with it. A condition that is not
@@ -101,6 +112,19 @@ impl JobHandlers {
     /// The handler of a kind.
     pub(crate) fn of(&self, kind: &str) -> Option<&Arc<dyn JobHandler>> {
         self.0.get(kind)
+    }
+
+    /// Refuses to give up on a job of a kind that has to be done.
+    ///
+    /// # Errors
+    /// [`Error::InvalidState`].
+    pub(super) fn may_be_given_up(&self, kind: &str) -> Result<(), Error> {
+        if self.of(kind).is_none_or(|handler| handler.may_be_given_up()) {
+            return Ok(());
+        }
+        Err(Error::InvalidState(format!(
+            "A job of kind {kind} finishes what a change has begun: it can be neither cancelled nor dropped."
+        )))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Job, JobId, JobState};
+use super::{Job, JobError, JobId, JobState};
 use crate::{
     access::Principal,
     crm::Crm,
@@ -63,9 +63,14 @@ impl JobPayload {
         crm.repo::<Self>().get(by.scope(), job).await
     }
 
+    /// Whether it is kept for a while where its job failed so: for a reason that may pass.
+    pub(crate) fn outlives(error: &JobError) -> bool {
+        PASSING.contains(&error.code.as_str())
+    }
+
     /// Removes it with the end of its job; keeps it for a day where the job failed for a reason that may pass.
     pub(crate) fn release(job: &Job, operation: &mut Operation<'_>) {
-        let may_pass = job.error.as_ref().is_some_and(|error| PASSING.contains(&error.code.as_str()));
+        let may_pass = job.error.as_ref().is_some_and(Self::outlives);
         let filter = ID.equals(job.id.0);
         let now = operation.now();
         operation.change(if job.state == JobState::Failed && may_pass {

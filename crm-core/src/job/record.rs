@@ -24,7 +24,8 @@ crate::record_ids! {
     index(organization_id, -created_at),
     index(organization_id, created_by_id, -created_at),
     index(finished_at),
-    index(organization_id, dead_at)
+    index(organization_id, dead_at),
+    index(state, kind, organization_id, dead_at)
 )]
 pub struct Job {
     /// The job's id.
@@ -111,7 +112,8 @@ pub enum JobState {
     Running,
     /// It is done.
     Succeeded,
-    /// It cannot be done, or was tried often enough. It is a dead letter until somebody replays or drops it.
+    /// It cannot be done, or was tried often enough. Where it is worth doing again it is a dead letter until somebody
+    /// replays or drops it.
     Failed,
     /// Somebody ended it before it was done.
     Cancelled,

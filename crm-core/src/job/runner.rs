@@ -1,6 +1,6 @@
 //! Takes up jobs that are due and runs them. Any number of processes may; each job has one run at a time.
 
-use std::{collections::HashMap, future::Future, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{collections::HashMap, future::Future, panic::AssertUnwindSafe, pin::pin, sync::Arc, time::Duration};
 
 use futures::FutureExt as _;
 use tokio::{
@@ -45,7 +45,7 @@ const REST: Duration = Duration::from_secs(2);
 pub async fn run(crm: Crm, stop: impl Future<Output = ()> + Send) {
     let (stopper, stopped) = watch::channel(false);
     let mut runs = Runs::default();
-    let mut stop = std::pin::pin!(stop);
+    let mut stop = pin!(stop);
     loop {
         let mut rest = POLL;
         while runs.set.len() <= crm.job_workers() {
@@ -90,6 +90,20 @@ pub async fn run_due(crm: &Crm) -> Result<()> {
         run_one(crm.clone(), job, stopped.clone()).await;
     }
     Ok(())
+}
+
+/// Runs a job that the caller has begun by [`super::Jobs::enqueue_held`], in the caller's own task. After `patience` it is
+/// asked to stop, and what is left goes back to the queue.
+pub(crate) async fn run_held(crm: &Crm, job: Job, handler: Arc<dyn JobHandler>, patience: Duration) {
+    let (stopper, stopped) = watch::channel(false);
+    let span = tracing::info_span!("job", kind = job.kind, id = %job.id, request_id = job.request_id);
+    let mut run = pin!(run_by(crm.clone(), job, Some(handler), stopped).instrument(span));
+    if timeout(patience, &mut run).await.is_err() {
+        let _ = stopper.send(true);
+        run.await;
+    }
+    // Where it has gone back, somebody may be free for it.
+    crm.job_signal().due();
 }
 
 /// Brings back jobs whose time is further away than any wait: the clock was set back since it was written. One that a
@@ -190,9 +204,13 @@ async fn claim(crm: &Crm, taken: u64, within: &[Filter]) -> Result<Option<Job>> 
 }
 
 async fn run_one(crm: Crm, job: Job, stopped: watch::Receiver<bool>) {
+    let handler = crm.job_handlers().of(&job.kind).filter(|handler| job.input_version <= handler.version()).cloned();
+    run_by(crm, job, handler, stopped).await;
+}
+
+async fn run_by(crm: Crm, job: Job, handler: Option<Arc<dyn JobHandler>>, stopped: watch::Receiver<bool>) {
     let Some(holder) = job.holder else { return };
     let by = principal(&crm, &job).await;
-    let handler = crm.job_handlers().of(&job.kind).filter(|handler| job.input_version <= handler.version()).cloned();
     // What the end of a run writes, it writes itself where there is nobody to write on behalf of.
     let system = Principal::system(job.meta.organization_id).with_context(context_of(&job));
     let acting = by.as_ref().ok().cloned().unwrap_or_else(|| system.clone());
@@ -373,6 +391,11 @@ impl Run<'_> {
         let now = self.crm.now();
         let mut after = Job { error, result, progress: self.context.progress(), ..self.job().clone() };
         end(&mut after, state, now);
+        if let (Some(handler), Some(error)) = (self.handler, &after.error)
+            && !handler.may_be_replayed(error)
+        {
+            after.dead_at = None;
+        }
         let mut operation = Operation::at(self.crm, self.system, now);
         let place = operation.len();
         let release = self.context.release(vec![

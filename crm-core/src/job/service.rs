@@ -4,11 +4,12 @@ use serde::Serialize;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{Job, JobId, JobPriority, JobProgress, JobState, dead_letter::DeadLetters};
+use super::{Job, JobId, JobPriority, JobProgress, JobState, context::HOLD, dead_letter::DeadLetters};
 use crate::{
     access::{Principal, permissions},
     crm::Crm,
     error::{Error, Result},
+    id::new_uuid,
     list::{self, List, ListRequest, Listing},
     operation::Operation,
     record::{CREATED_AT, Meta, ORGANIZATION_ID, Record as _},
@@ -134,8 +135,8 @@ impl Jobs<'_> {
     /// stays done. Asking again changes nothing.
     ///
     /// # Errors
-    /// [`Error::InvalidState`] where it has ended already, [`Error::NotFound`], [`Error::Forbidden`] without
-    /// `jobs:write`.
+    /// [`Error::InvalidState`] where it has ended already or has to be done, [`Error::NotFound`], [`Error::Forbidden`]
+    /// without `jobs:write`.
     pub async fn cancel(&self, by: &Principal, id: JobId) -> Result<Job> {
         by.may(permissions::JOBS_WRITE)?;
         self.seen(by, id).await?;
@@ -158,6 +159,7 @@ impl Jobs<'_> {
             if before.cancel_requested {
                 return Ok(before);
             }
+            self.crm.job_handlers().may_be_given_up(&before.kind)?;
             let now = self.crm.now();
             let mut after = Job { cancel_requested: true, ..before.clone() };
             let mut operation = Operation::at(self.crm, by, now);
@@ -181,6 +183,25 @@ impl Jobs<'_> {
         }
     }
 
+    /// Refuses another job where the organization has so many waiting of these kinds.
+    ///
+    /// # Errors
+    /// [`Error::InvalidState`] where it has; those of the store.
+    pub(crate) async fn refuse_too_many(&self, by: &Principal, kinds: [&str; 2], most: u64) -> Result<()> {
+        let waiting = Job::state
+            .equals(JobState::Queued)
+            .and(Job::kind.one_of(kinds.map(str::to_owned)))
+            .and(ORGANIZATION_ID.equals(by.organization));
+        if self.crm.repo::<Job>().count(by.scope(), &waiting).await? < most {
+            return Ok(());
+        }
+        let kinds = kinds.join(",");
+        Err(Error::InvalidState(format!(
+            "{most} bulk jobs of the organization wait already: try again when some have begun, or cancel those that are \
+             not needed (GET /jobs?state=queued&kind[in]={kinds})."
+        )))
+    }
+
     /// Adds a job to an operation: with its commit, the job is there and a runner is told. The job runs on behalf of
     /// the operation's principal.
     ///
@@ -195,6 +216,29 @@ impl Jobs<'_> {
         let job = self.prepare(by, operation, new)?;
         operation.insert(&job);
         operation.tell_runners();
+        Ok(job)
+    }
+
+    /// The same for a job that the caller runs at once with [`super::runner::run_held`]. Where the caller dies a runner
+    /// takes it up.
+    ///
+    /// # Errors
+    /// As [`Self::enqueue`].
+    pub(crate) fn enqueue_held<T: Serialize>(
+        self,
+        by: &Principal,
+        operation: &mut Operation<'_>,
+        new: NewJob<'_, T>,
+    ) -> Result<Job> {
+        let now = operation.now();
+        let job = Job {
+            state: JobState::Running,
+            holder: Some(new_uuid(now, self.crm.random())),
+            due_at: Some(now.plus(HOLD)),
+            heartbeat_at: Some(now),
+            ..self.prepare(by, operation, new)?
+        };
+        operation.insert(&job);
         Ok(job)
     }
 

@@ -113,7 +113,8 @@ async fn ready(State(state): State<AppState>) -> Response {
 
 /// Count requests and resources
 ///
-/// Prometheus' text format. Labels are route templates, methods and statuses, never ids.
+/// Prometheus' text format. Labels are route templates, methods, statuses and kinds of jobs and events, never ids. What
+/// waits and what was given up is counted once per `HEALTH_CHECK_INTERVAL`.
 #[utoipa::path(
     get, path = "/metrics", tag = "Operations",
     responses((status = 200, description = "The metrics.", body = String, content_type = "text/plain")),
@@ -121,7 +122,8 @@ async fn ready(State(state): State<AppState>) -> Response {
 )]
 async fn metrics(State(state): State<AppState>) -> Response {
     let store_up = state.health().store(state.crm()).await.status == Status::Up;
-    let text = state.metrics().render(state.health().started(), store_up);
+    let backlog = state.health().backlog(state.crm()).await;
+    let text = state.metrics().render(state.health().started(), store_up, backlog.as_ref());
     let mut response = text.into_response();
     let content_type = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, content_type);

@@ -285,6 +285,8 @@ on_every_store! {
         assert_eq!((&ann["name"], &ann["owner_id"], &ann["version"]), (&json!("Ann"), &json!(staff.agent.id()), &json!(1)));
         let twice = staff.agent.ended(&twice).await;
         assert_eq!((&twice["state"], &twice["error"]["code"], &twice["attempts"]), (&json!("failed"), &json!("DUPLICATE"), &json!(1)));
+        assert_eq!(twice["dead_at"], Value::Null, "it has ended: a replay would find the same");
+        assert!(staff.admin.get("/jobs/dead-letters").await.ids().is_empty());
 
         let upsert = json!({"email": "ann@example.com", "name": "Ann B"});
         let upsert = accepted(&staff.agent.post("/customers?async=true&mode=upsert", upsert).await);

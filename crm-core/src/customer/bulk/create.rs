@@ -14,7 +14,7 @@ use crate::{
     error::{Error, Result},
     id::CustomerId,
     input::FromInput as _,
-    job::{Job, JobContext, JobFailure, JobHandler, JobOutcome, JobPayload},
+    job::{Job, JobContext, JobError, JobFailure, JobHandler, JobOutcome, JobPayload},
     operation::Operation,
     record::{Record as _, UPDATED_AT},
     store::Change,
@@ -75,6 +75,10 @@ impl JobHandler for CreateHandler {
 
     fn ended(&self, job: &Job, operation: &mut Operation<'_>) {
         JobPayload::release(job, operation);
+    }
+
+    fn may_be_replayed(&self, error: &JobError) -> bool {
+        JobPayload::outlives(error)
     }
 
     fn replayed(&self, job: &Job, operation: &mut Operation<'_>) {

@@ -20,7 +20,7 @@ use crate::{
     error::{Error, Result},
     id::CustomerId,
     input::FromInput as _,
-    job::{Job, JobContext, JobFailure, JobHandler, JobOutcome, JobPayload},
+    job::{Job, JobContext, JobError, JobFailure, JobHandler, JobOutcome, JobPayload},
     operation::Operation,
     record::{ID, Record as _, UPDATED_AT},
     store::{Change, Filter, Position, Query, WhenUnmet},
@@ -91,6 +91,10 @@ impl JobHandler for BulkHandler {
             filter: ID.equals(job.id.0),
             assignments: vec![BulkChange::undoable_until.set(now.plus(UNDOABLE)), UPDATED_AT.set(now)],
         });
+    }
+
+    fn may_be_replayed(&self, error: &JobError) -> bool {
+        JobPayload::outlives(error)
     }
 
     fn replayed(&self, job: &Job, operation: &mut Operation<'_>) {

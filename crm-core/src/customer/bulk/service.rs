@@ -22,6 +22,8 @@ use crate::{
 
 /// So often is an undoing asked for again when somebody else wrote meanwhile what it was decided on.
 const ATTEMPTS: usize = 10;
+/// So many changes of many customers, and jobs that undo them, of one organization may wait. Each keeps what it is given.
+const MOST_WAITING: u64 = 100;
 
 impl Customers<'_> {
     /// Changes customers as [`Customers::patch_batch`] does, by a job that is begun now and goes on by itself: its result
@@ -29,7 +31,7 @@ impl Customers<'_> {
     ///
     /// # Errors
     /// [`Error::Forbidden`] without `customers:write`, [`Error::Invalid`] for a wrong rule or change, and for an atomic
-    /// one: a job writes many commits.
+    /// one: a job writes many commits; [`Error::InvalidState`] where 100 jobs of this kind, or that undo them, wait already.
     pub async fn patch_batch_later(
         &self,
         by: &Principal,
@@ -51,6 +53,7 @@ impl Customers<'_> {
                 (given.clone(), None)
             }
         };
+        self.crm.jobs().refuse_too_many(by, [KIND, UNDO_KIND], MOST_WAITING).await?;
         let mut operation = Operation::new(self.crm, by);
         let new = NewJob {
             kind: KIND,
@@ -114,7 +117,7 @@ impl Customers<'_> {
     ///
     /// # Errors
     /// [`Error::NotFound`] where the job is not there or somebody else's; [`Error::InvalidState`] where it is no change of
-    /// many customers, goes on still, is too old, or is undone already; [`Error::Forbidden`] without `customers:write`
+    /// many customers, goes on still, is too old, or is undone already, and where 100 such jobs wait already; [`Error::Forbidden`] without `customers:write`
     /// and `jobs:write`.
     pub async fn undo_batch(&self, by: &Principal, id: JobId) -> Result<Job> {
         by.may(permissions::JOBS_WRITE)?;
@@ -125,6 +128,7 @@ impl Customers<'_> {
             let job = self.crm.jobs().get(by, id).await?;
             by.may(permissions::CUSTOMERS_WRITE)?;
             let before = self.undoable(by, &job).await?;
+            self.crm.jobs().refuse_too_many(by, [KIND, UNDO_KIND], MOST_WAITING).await?;
             let mut operation = Operation::new(self.crm, by);
             let new = NewJob {
                 kind: UNDO_KIND,

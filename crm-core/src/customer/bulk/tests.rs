@@ -9,7 +9,7 @@ use crate::{
     Crm, Error,
     access::Principal,
     customer::{
-        Customer, CustomerInput, NewCustomer, WriteOptions,
+        BatchOptions, Customer, CustomerInput, NewCustomer, WriteOptions,
         ask::{Ask, ChunkOptions},
     },
     id::{CustomerId, OrganizationId},
@@ -103,4 +103,24 @@ async fn a_run_that_died_after_the_effect_is_not_made_again() {
     let ended = job(&crm, &by, begun.id).await;
     assert_eq!((ended.state, ended.result.unwrap().to_value()), (JobState::Succeeded, result));
     assert_eq!(crm.repo::<Customer>().count(by.scope(), &Filter::ALL).await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn an_organization_has_so_many_changes_waiting_and_no_more() {
+    let (crm, _clock, by) = crm().await;
+    let change = || read(&json!({"items": [{"id": CustomerId(by.organization.0), "visits": 1}]}));
+    let begin = async |by: &Principal| crm.customers().patch_batch_later(by, change(), BatchOptions::default()).await;
+    let first = begin(&by).await.unwrap();
+    for _ in 1..100 {
+        begin(&by).await.unwrap();
+    }
+    let refused = begin(&by).await.unwrap_err();
+    assert!(matches!(&refused, Error::InvalidState(message) if message.starts_with("100 bulk jobs")), "{refused}");
+    let other = Principal::system(OrganizationId(uuid::Uuid::from_u128(2)));
+    begin(&other).await.unwrap();
+    crm.jobs().cancel(&by, first.id).await.unwrap();
+    begin(&by).await.unwrap();
+    begin(&by).await.unwrap_err();
+    runner::run_due(&crm).await.unwrap();
+    begin(&by).await.unwrap();
 }
