@@ -6,6 +6,7 @@
 mod support;
 
 mod commands;
+mod fields;
 mod import;
 mod jobs;
 mod killed;
