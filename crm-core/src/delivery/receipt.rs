@@ -139,11 +139,11 @@ impl Receipt {
 /// What a message is after a receipt. Whatever the order in which receipts come, and however often, it ends the same: of
 /// each kind the earliest counts, and of success and failure whichever was first.
 pub(super) fn settled(mut message: Communication, receipt: &Receipt, came: Timestamp) -> Communication {
-    // What was never handed to anybody cannot have become anything.
-    if message.attempts == 0 && message.stage != Some(CommunicationStage::Sending) {
+    // What was never handed to anybody cannot have become anything. The number of attempts is written after the first.
+    let is_waiting = message.stage == Some(CommunicationStage::Waiting);
+    if message.attempts == 0 && (is_waiting || message.status == CommunicationStatus::Suppressed) {
         return message;
     }
-    message.attempts = message.attempts.max(1);
     // A vendor's clock may run ahead, but not by a day.
     let at = receipt.at.filter(|at| at.since(came) < std::time::Duration::from_hours(24)).unwrap_or(came);
     let earliest = |known: Option<Timestamp>| Some(known.map_or(at, |known| known.min(at)));
@@ -192,6 +192,7 @@ pub(super) fn settled(mut message: Communication, receipt: &Receipt, came: Times
         // What was thought of it before is refuted.
         message.reason = None;
     }
+    message.attempts = message.attempts.max(1);
     // Nobody has to send it any more, whoever is at it.
     message.stage = None;
     message.holder = None;

@@ -21,9 +21,10 @@ use crate::{
     id::OrganizationId,
     input::FromInput as _,
     operation::Operation,
-    record::{CREATED_AT, ID, Meta, ORGANIZATION_ID, Record as _},
-    store::{Change, Filter, Query, Scope},
+    record::{CREATED_AT, Column, ID, Meta, ORGANIZATION_ID, Record as _, UPDATED_AT},
+    store::{Assignment, Change, Filter, Outcome, Query, Scope, Value, head},
     text::Line,
+    time::Timestamp,
     webhook::SigningSecret,
 };
 
@@ -35,6 +36,7 @@ const TRIES: usize = 20;
 const LOOK: usize = 500;
 /// How long a receipt waits for its message.
 const PATIENCE: Duration = Duration::from_hours(24);
+const VERSION: Column<i64> = Column::new("version", head::VERSION);
 const FORGED: Error = Error::Unauthenticated("The receipts are not signed as agreed.");
 
 /// Receipts as they came, signed by the rules of Standard Webhooks.
@@ -131,10 +133,12 @@ impl Deliveries<'_> {
     /// # Errors
     /// Those of the store.
     pub(crate) async fn apply_parked(&self, by: &Principal, vendor_message_ids: &[String]) -> Result<()> {
-        for ids in vendor_message_ids.chunks(LOOK) {
+        // What we have named ourselves is found without the name: there is nothing to wait for.
+        let theirs: Vec<&String> = vendor_message_ids.iter().filter(|id| VendorMessageId::read(id).is_none()).collect();
+        for ids in theirs.chunks(LOOK) {
             let named = ORGANIZATION_ID
                 .equals(by.organization)
-                .and(ParkedReceipt::vendor_message_id.one_of(ids.iter().cloned()));
+                .and(ParkedReceipt::vendor_message_id.one_of(ids.iter().map(|id| (*id).clone())));
             let mut query = Query::new(named, LOOK);
             loop {
                 let found = self.crm.repo::<ParkedReceipt>().find(by.scope(), &query).await?;
@@ -175,7 +179,7 @@ impl Deliveries<'_> {
         receipts: &[Receipt],
         waiting: &[ParkedReceipt],
     ) -> Result<(usize, Vec<String>)> {
-        let mut tries = 0;
+        let (mut tries, mut applied, mut is_parked) = (0, 0, false);
         loop {
             tries += 1;
             let known = self.named(by, receipts).await?;
@@ -197,20 +201,16 @@ impl Deliveries<'_> {
                 *message = next;
                 complaints.extend(receipt.suppresses().map(|reason| (message.id, reason)));
             }
-            let mut applied = 0;
-            let mut ids: Vec<CommunicationId> = known.keys().copied().collect();
-            // In one order everywhere, so that two commits never wait for each other.
-            ids.sort_unstable();
-            for id in ids {
-                if let (Some(before), Some(after)) = (known.get(&id), after.get_mut(&id))
-                    && operation.update(before, after)
-                {
-                    applied += 1;
-                }
+            let changed = known.iter().filter_map(|(id, before)| Some((before, after.get(id)?)));
+            let groups = alike(changed);
+            let mut expected = Vec::with_capacity(groups.len());
+            for group in groups {
+                expected.push((operation.len(), group.ids.len()));
+                operation.change(group.change(now));
             }
             self.suppress(by, &mut operation, &known, complaints).await?;
             let names: Vec<String> = unknown.iter().map(|receipt| receipt.vendor_message_id.to_string()).collect();
-            if waiting.is_empty() {
+            if waiting.is_empty() && !is_parked {
                 let parked: Vec<ParkedReceipt> = unknown
                     .iter()
                     .map(|receipt| ParkedReceipt {
@@ -223,7 +223,7 @@ impl Deliveries<'_> {
                     })
                     .collect();
                 operation.insert_all(&parked);
-            } else {
+            } else if !waiting.is_empty() {
                 let still: HashSet<&str> = names.iter().map(String::as_str).collect();
                 let done = waiting.iter().filter(|parked| !still.contains(parked.vendor_message_id.as_str()));
                 let done: Vec<uuid::Uuid> = done.map(|parked| parked.id.0).collect();
@@ -233,8 +233,19 @@ impl Deliveries<'_> {
                 }
             }
             match operation.commit().await {
-                Ok(_) => return Ok((applied, names)),
-                // Whoever sends them, or brings other receipts, was faster.
+                Ok(outcomes) => {
+                    is_parked = true;
+                    let touched = |place: usize| match outcomes.get(place) {
+                        Some(Outcome::Touched(count)) => usize::try_from(*count).unwrap_or(usize::MAX),
+                        _ => 0,
+                    };
+                    applied += expected.iter().map(|(place, _)| touched(*place)).sum::<usize>();
+                    // Of those that somebody else changed meanwhile it is decided again.
+                    if expected.iter().all(|(place, count)| touched(*place) >= *count) || tries >= TRIES {
+                        return Ok((applied, names));
+                    }
+                }
+                // Others brought the same complaint, or took up what was parked.
                 Err(error) if is_race(&error) && tries < TRIES => {}
                 Err(error) => return Err(error),
             }
@@ -303,6 +314,47 @@ impl Deliveries<'_> {
         }
         Ok(())
     }
+}
+
+/// Messages of one version that become alike: one change.
+struct Alike {
+    version: i64,
+    assignments: Vec<Assignment>,
+    ids: Vec<uuid::Uuid>,
+}
+
+impl Alike {
+    fn change(self, now: Timestamp) -> Change {
+        let mut assignments = self.assignments;
+        assignments.push(UPDATED_AT.set(now));
+        let unchanged = VERSION.equals(self.version);
+        Change::UpdateWhere {
+            collection: Communication::COLLECTION,
+            filter: ID.one_of(self.ids).and(unchanged),
+            assignments,
+        }
+    }
+}
+
+/// What changes of messages, those that become alike together; in the order of their ids, so that two commits never wait
+/// for each other.
+fn alike<'a>(changed: impl Iterator<Item = (&'a Communication, &'a Communication)>) -> Vec<Alike> {
+    let mut changed: Vec<_> = changed.filter(|(before, after)| before != after).collect();
+    changed.sort_unstable_by_key(|(before, _)| before.id);
+    let mut groups: Vec<Alike> = Vec::new();
+    for (before, after) in changed {
+        let (old, new) = (before.to_row(), after.to_row());
+        let differs = |(place, value): &(usize, Value)| old.0.get(*place) != Some(value);
+        let assignments: Vec<Assignment> =
+            new.0.into_iter().enumerate().filter(differs).map(|(place, value)| Assignment::Set(place, value)).collect();
+        let version = before.meta.version;
+        let same = groups.iter_mut().find(|group| group.version == version && group.assignments == assignments);
+        match same {
+            Some(group) => group.ids.push(before.id.0),
+            None => groups.push(Alike { version, assignments, ids: vec![before.id.0] }),
+        }
+    }
+    groups
 }
 
 /// Which message each name stands for.

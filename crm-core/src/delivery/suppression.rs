@@ -12,8 +12,8 @@ crate::record_ids! {
     SuppressionId,
 }
 
-/// An address that nothing is sent to on a channel, whoever has it. It outlives the customer: an address that complained
-/// must not be written to when it comes back with the next import.
+/// An address that nothing is sent to on a channel, whoever has it. It outlives a customer who is deleted: an address
+/// that complained must not be written to when it comes back with the next import. Only erasing a person removes it.
 #[derive(Clone, Debug, PartialEq, Record, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(example = json!({
     "id": "0198c1de-5f00-7000-8000-000000000002", "channel": "email", "address": "gone@example.com",

@@ -82,9 +82,17 @@ fn states_only_rise_and_the_first_word_counts() {
             assert_eq!((after.stage, after.holder, after.due_at), (None, None, None), "{shown}");
         }
     }
-    let kept = message(C::Suppressed);
-    let never = Communication { attempts: 0, ..kept };
-    assert_eq!(settled(never.clone(), &receipt(R::Sent, 1, None), at(10)), never, "it was never sent");
+    let waiting = Some(CommunicationStage::Waiting);
+    for (status, stage) in [(C::Suppressed, None), (C::Queued, waiting)] {
+        let never = Communication { attempts: 0, stage, ..message(status) };
+        assert_eq!(settled(never.clone(), &receipt(R::Sent, 1, None), at(10)), never, "it was never sent");
+    }
+    // The attempt under way is written once it is over.
+    for (status, stage) in [(C::Queued, Some(CommunicationStage::Sending)), (C::Unknown, None)] {
+        let first = Communication { attempts: 0, stage, ..message(status) };
+        let after = settled(first, &receipt(R::Delivered, 1, None), at(10));
+        assert_eq!((after.status, after.attempts), (C::Delivered, 1));
+    }
     let ahead = settled(message(C::Sent), &receipt(R::Delivered, 10_000_000, None), at(10));
     assert_eq!(ahead.delivered_at, Some(at(10)), "a clock that is far ahead is not believed");
 }

@@ -93,7 +93,6 @@ impl Filter {
     pub(super) fn apply(&self, shown: Shown, context: &RenderContext<'_>) -> Shown {
         match (self, shown) {
             (Self::Default(text), Shown::Nothing) => Shown::Text(text.clone()),
-            (Self::Default(_), shown) => shown,
             (_, Shown::Nothing) => Shown::Nothing,
             (Self::Date(form), Shown::Date(date)) => Shown::from(of_date(form, date)),
             (Self::Date(form), Shown::Instant(instant)) => Shown::from(of_instant(form, &zoned(instant, context))),
@@ -104,7 +103,7 @@ impl Filter {
                 Ok(amount) => format!("{} {}", context.organization.currency, grouped(amount)),
                 Err(_) => text,
             }),
-            (Self::Date(_) | Self::Money, shown) => shown,
+            (Self::Default(_) | Self::Date(_) | Self::Money, shown) => shown,
             (Self::Upper, shown) => Shown::Text(shown.into_text(context).to_uppercase()),
             (Self::Lower, shown) => Shown::Text(shown.into_text(context).to_lowercase()),
             (Self::Capitalize, shown) => Shown::Text(capitalized(&shown.into_text(context))),
