@@ -5,6 +5,7 @@ extern crate self as crm_core;
 
 pub mod access;
 pub mod account;
+pub mod ai;
 pub mod audit;
 pub mod background;
 pub mod backlog;
