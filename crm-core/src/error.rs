@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use serde::Serialize;
 
-use crate::store::StoreError;
+use crate::{ai::sentence::Refusal, store::StoreError};
 
 /// The result of every service method.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -111,6 +111,9 @@ pub enum Error {
     /// Fields of the input are wrong: every one of them is listed.
     #[error("Some fields are not valid: {0}")]
     Invalid(FieldErrors),
+    /// A sentence makes no rule.
+    #[error("{0}")]
+    Sentence(#[from] Box<Refusal>),
     /// Nobody is signed in, or the credentials are wrong.
     #[error("{0}")]
     Unauthenticated(&'static str),
@@ -190,8 +193,9 @@ impl Error {
 
     /// The code that programs read, as in the API's error envelope.
     #[must_use]
-    pub const fn code(&self) -> &'static str {
+    pub fn code(&self) -> &'static str {
         match self {
+            Self::Sentence(refusal) => refusal.code.name(),
             Self::Invalid(_) => "VALIDATION_ERROR",
             Self::Unauthenticated(_) => "UNAUTHENTICATED",
             Self::TotpRequired => "TOTP_REQUIRED",

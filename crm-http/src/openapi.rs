@@ -43,6 +43,7 @@ const TAGS: &[(&str, &str)] = &[
     ("Webhooks", "Events posted to addresses outside."),
     ("Delivery", "Receipts of messages, suppressed addresses, consent, unsubscribing."),
     ("Custom fields", "Fields that an organization adds to its records."),
+    ("AI", "Rules from sentences, drafts of messages, campaigns told in words."),
     ("Operations", "Health and metrics."),
 ];
 

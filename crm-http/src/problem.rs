@@ -8,6 +8,7 @@ use axum::{
 };
 use bytes::Bytes;
 use crm_core::{
+    ai::sentence::Refusal,
     error::{Error, FieldError, FieldErrors},
     idempotency::Effect,
 };
@@ -35,6 +36,7 @@ struct Inner {
     matches: Vec<Uuid>,
     violated: Vec<&'static str>,
     headers: Vec<(HeaderName, HeaderValue)>,
+    sentence: Option<Box<Refusal>>,
 }
 
 impl Problem {
@@ -48,6 +50,7 @@ impl Problem {
             matches: Vec::new(),
             violated: Vec::new(),
             headers: Vec::new(),
+            sentence: None,
         }))
     }
 
@@ -160,6 +163,15 @@ impl Problem {
             .edit(|inner| inner.violated = violated)
     }
 
+    /// 422 of a sentence that makes no rule.
+    fn sentence(refusal: Box<Refusal>) -> Self {
+        let code = refusal.code.name();
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, refusal.message.clone()).edit(|inner| {
+            inner.errors = vec![FieldError { field: "text".to_owned(), message: refusal.message.clone(), code }];
+            inner.sentence = Some(refusal);
+        })
+    }
+
     /// With one more header.
     pub(crate) fn with_header(self, name: HeaderName, value: HeaderValue) -> Self {
         self.edit(|inner| inner.headers.push((name, value)))
@@ -195,6 +207,7 @@ impl Problem {
                 code: self.0.code,
                 errors: &self.0.errors,
                 matches: &self.0.matches,
+                sentence: self.0.sentence.as_deref().map(About::from),
                 request_id,
             })
         };
@@ -223,6 +236,7 @@ impl From<Error> for Problem {
         let code = error.code();
         let status = match &error {
             Error::Invalid(_) => StatusCode::BAD_REQUEST,
+            Error::Sentence(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Error::Unauthenticated(_) | Error::TokenExpired | Error::TokenRevoked | Error::TotpRequired => {
                 StatusCode::UNAUTHORIZED
             }
@@ -241,6 +255,7 @@ impl From<Error> for Problem {
         }
         match error {
             Error::Invalid(errors) => Self::invalid(errors),
+            Error::Sentence(refusal) => Self::sentence(refusal),
             Error::Duplicate { message, fields, matches } => Self::new(status, code, message).edit(|inner| {
                 inner.errors = fields
                     .into_iter()
@@ -291,7 +306,23 @@ struct Envelope<'a> {
     errors: &'a [FieldError],
     #[serde(skip_serializing_if = "<[Uuid]>::is_empty")]
     matches: &'a [Uuid],
+    #[serde(flatten)]
+    sentence: Option<About<'a>>,
     request_id: &'a str,
+}
+
+/// What of a sentence is refused, and what could be said instead.
+#[derive(Serialize)]
+struct About<'a> {
+    near: &'a str,
+    supported: &'a [String],
+    examples: &'a [String],
+}
+
+impl<'a> From<&'a Refusal> for About<'a> {
+    fn from(refusal: &'a Refusal) -> Self {
+        Self { near: &refusal.near, supported: &refusal.supported, examples: &refusal.examples }
+    }
 }
 
 struct Rfc9457<'a> {
@@ -301,7 +332,7 @@ struct Rfc9457<'a> {
 
 impl Serialize for Rfc9457<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Inner { status, code, message, errors, matches, violated, .. } = self.problem;
+        let Inner { status, code, message, errors, matches, violated, sentence, .. } = self.problem;
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("type", if violated.is_empty() { "about:blank" } else { QUOTA_EXCEEDED })?;
         map.serialize_entry("title", status.canonical_reason().unwrap_or_default())?;
@@ -315,6 +346,11 @@ impl Serialize for Rfc9457<'_> {
         }
         if !violated.is_empty() {
             map.serialize_entry("violated-policies", violated)?;
+        }
+        if let Some(Refusal { near, supported, examples, .. }) = sentence.as_deref() {
+            map.serialize_entry("near", near)?;
+            map.serialize_entry("supported", supported)?;
+            map.serialize_entry("examples", examples)?;
         }
         map.serialize_entry("request_id", self.request_id)?;
         map.end()

@@ -30,6 +30,7 @@
 //! ```
 
 mod agent;
+mod ai;
 mod api_key;
 mod audit;
 mod auth;
@@ -87,6 +88,7 @@ pub(crate) fn api() -> OpenApiRouter<AppState> {
         .merge(job::routes())
         .merge(webhook::routes())
         .merge(delivery::routes())
+        .merge(ai::routes())
 }
 
 /// The routes outside of it.

@@ -101,6 +101,8 @@ declare_permissions! {
     WEBHOOKS_READ = "webhooks:read";
     /// Make, change, try and remove webhooks, and send events again.
     WEBHOOKS_WRITE = "webhooks:write";
+    /// Have sentences made rules, messages drafted and campaigns told in words.
+    AI_USE = "ai:use";
     /// Read and change the own profile, sessions and second factor.
     PROFILE_WRITE = "profile:write";
     /// Read and change the own customer record.

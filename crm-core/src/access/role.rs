@@ -87,6 +87,7 @@ impl Role {
             p::CUSTOMERS_IMPORT,
             p::COMPLAINTS_WRITE,
             p::SEGMENTS_WRITE,
+            p::AI_USE,
         ]);
         match self {
             Self::SuperAdmin | Self::Admin => PermissionSet::every(),

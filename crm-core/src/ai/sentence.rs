@@ -1,7 +1,7 @@
 //! A sentence such as "inactive for 6 months and spent > ₹5K" as a rule, without asking anybody.
 //!
-//! The text becomes tokens ([`scan`]), the tokens pieces of meaning ([`piece`]), and each clause of pieces one condition
-//! ([`clause`]); [`expression`] joins them. Every word is either used or refused: nothing is left out in silence.
+//! The text becomes tokens (`scan`), the tokens pieces of meaning (`piece`), and each clause of pieces one condition
+//! (`clause`); `expression` joins them. Every word is either used or refused: nothing is left out in silence.
 //!
 //! ```
 //! use crm_core::{ai::sentence::{Language, read}, tenancy::Currency};
@@ -24,15 +24,15 @@ mod vocabulary;
 #[cfg(test)]
 mod tests;
 
-pub use self::{
-    language::Language,
-    refusal::{Code, Refusal},
-};
 use self::{
     expression::Expression,
     piece::{Piece, pieces},
     refusal::Fault,
     scan::{Token, scan},
+};
+pub use self::{
+    language::Language,
+    refusal::{Code, Refusal},
 };
 use crate::rule::Rule;
 
@@ -76,7 +76,8 @@ pub fn read(text: &str, language: &Language, partial: bool) -> Result<Reading, R
     }
     let pieces = pieces(language, &tokens, text);
     let mut expression = Expression::new(language, &pieces, partial);
-    let told = |fault: &Fault| Refusal { near: near(fault, &pieces, &tokens, text), ..refuse(fault.code, &fault.message) };
+    let told =
+        |fault: &Fault| Refusal { near: near(fault, &pieces, &tokens, text), ..refuse(fault.code, &fault.message) };
     let draft = expression.read().map_err(|fault| told(&fault))?;
     let Some(draft) = draft else {
         return Err(expression.unparsed.first().map_or_else(|| refuse(Code::Empty, "There is no text."), told));

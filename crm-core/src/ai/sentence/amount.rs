@@ -119,10 +119,13 @@ fn check_currency(language: &Language, given: &str, assumptions: &mut Vec<String
     let own = own.as_ref();
     let fits = match given {
         OWN => true,
-        "$" => matches!(own, "USD" | "AUD" | "CAD" | "NZD" | "SGD" | "HKD" | "TWD" | "BBD" | "BSD" | "BZD" | "JMD" | "TTD"),
+        "$" => {
+            matches!(own, "USD" | "AUD" | "CAD" | "NZD" | "SGD" | "HKD" | "TWD" | "BBD" | "BSD" | "BZD" | "JMD" | "TTD")
+        }
         "JPY" => matches!(own, "JPY" | "CNY"),
         "INR" if own != "INR" => {
-            assumptions.push(format!("Amounts are in {own}, the organization's currency; nothing is converted from rupees."));
+            assumptions
+                .push(format!("Amounts are in {own}, the organization's currency; nothing is converted from rupees."));
             true
         }
         given => given == own,

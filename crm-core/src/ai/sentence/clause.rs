@@ -114,18 +114,25 @@ impl<'a> Clause<'a> {
                         self.within = Some((place, *ends_now));
                     }
                 }
-                What::Compare(operator) => self.comparisons.push((place, *operator, false)),
+                What::Compare(operator) | What::Postfix(operator) => self.comparisons.push((place, *operator, false)),
                 What::NegativeCompare(operator) => self.comparisons.push((place, *operator, true)),
-                What::Postfix(operator) => self.comparisons.push((place, *operator, false)),
                 What::Quantity(quantity) => self.quantities.push((place, quantity)),
                 What::Between(range) => self.ranges.push((place, range)),
                 What::Date(date) => self.dates.push((place, *date)),
                 What::BetweenDates(first, last) => self.date_ranges.push((place, *first, *last)),
                 What::Chosen(value, shown) => self.chosen.push((place, value, shown)),
                 What::Joint(is_or) => self.joints.push(*is_or),
-                What::Stop | What::Noun | What::Is => {}
                 What::Given => self.given = true,
-                What::And | What::Or | What::Comma | What::Also | What::Open | What::Close => {}
+                What::Stop
+                | What::Noun
+                | What::Is
+                // They never stand inside of a clause.
+                | What::And
+                | What::Or
+                | What::Comma
+                | What::Also
+                | What::Open
+                | What::Close => {}
                 special => self.special.push((place, special)),
             }
         }
@@ -209,7 +216,8 @@ impl<'a> Clause<'a> {
                 return self.activity();
             }
         } else if let Some(place) = self.visited.first().or_else(|| self.active.first()) {
-            let message = format!("One part can be about {} or about visits, not about both.", self.language.label(subject));
+            let message =
+                format!("One part can be about {} or about visits, not about both.", self.language.label(subject));
             return Err(Fault::new(Code::AmbiguousField, self.first().min(*place), *place + 1, message));
         }
         if let Some(place) = self.deeds.first() {
@@ -226,7 +234,8 @@ impl<'a> Clause<'a> {
             RuleType::Date | RuleType::Timestamp => self.time(subject),
             RuleType::Money | RuleType::Integer | RuleType::Number | RuleType::Days => self.number(subject),
             RuleType::Id | RuleType::Json => {
-                Err(self.whole(Code::UnsupportedText, format!("{} cannot be asked about.", self.language.label(subject))))
+                Err(self
+                    .whole(Code::UnsupportedText, format!("{} cannot be asked about.", self.language.label(subject))))
             }
         }
     }
@@ -269,7 +278,8 @@ impl<'a> Clause<'a> {
                 Err(Self::at(*place, Code::MissingValue, "Say for how long, such as \"in 90 days\"."))
             }
             (_, _, Some(_)) => {
-                Err(self.whole(Code::UnsupportedText, "How often something was ordered or bought cannot be asked about."))
+                Err(self
+                    .whole(Code::UnsupportedText, "How often something was ordered or bought cannot be asked about."))
             }
             (Some(_), None, None) => self.number(Subject::Visits).map(|draft| (draft, Subject::Visits)),
             (None, Some(_), None) if nothing_more => {

@@ -107,8 +107,7 @@ impl<'a> Expression<'a> {
     }
 
     fn is_about(&self, place: usize) -> bool {
-        let about =
-            |what: &What| matches!(what, What::Subject(_) | What::Visited | What::Active | What::Adjective(..));
+        let about = |what: &What| matches!(what, What::Subject(_) | What::Visited | What::Active | What::Adjective(..));
         self.pieces.get(place).is_some_and(|piece| about(&piece.what))
     }
 
@@ -124,9 +123,8 @@ impl<'a> Expression<'a> {
             self.place = open + usize::from(denied);
             return self.parenthesis(denied);
         }
-        let ends = |what: &What| {
-            matches!(what, What::And | What::Or | What::Comma | What::Also | What::Open | What::Close)
-        };
+        let ends =
+            |what: &What| matches!(what, What::And | What::Or | What::Comma | What::Also | What::Open | What::Close);
         while self.what().is_some_and(|what| !ends(what)) {
             self.place += 1;
         }
@@ -135,7 +133,8 @@ impl<'a> Expression<'a> {
             if optional && followed {
                 return Ok(None);
             }
-            let (first, last) = if begin < self.place { (begin, self.place) } else { (begin.saturating_sub(1), begin + 1) };
+            let (first, last) =
+                if begin < self.place { (begin, self.place) } else { (begin.saturating_sub(1), begin + 1) };
             let fault = Fault::new(
                 Code::MissingField,
                 first,
@@ -159,7 +158,9 @@ impl<'a> Expression<'a> {
         self.nested -= 1;
         match self.what() {
             Some(What::Close) => self.place += 1,
-            Some(_) => return Err(self.here(Code::UnsupportedText, "Something that joins this to the rest is missing.")),
+            Some(_) => {
+                return Err(self.here(Code::UnsupportedText, "Something that joins this to the rest is missing."));
+            }
             None => {
                 self.place = open;
                 return Err(self.here(Code::UnbalancedParenthesis, "This parenthesis is never closed."));

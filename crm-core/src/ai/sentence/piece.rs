@@ -324,8 +324,7 @@ impl Builder<'_> {
 
     fn is_connector(&self, place: usize) -> bool {
         match self.tokens.get(place) {
-            None => true,
-            Some(Token { kind: Kind::Comma | Kind::Ampersand | Kind::Open | Kind::Close, .. }) => true,
+            None | Some(Token { kind: Kind::Comma | Kind::Ampersand | Kind::Open | Kind::Close, .. }) => true,
             Some(token) => token.kind == Kind::Word && matches!(token.text.as_str(), "and" | "or" | "but"),
         }
     }
@@ -423,7 +422,7 @@ impl Builder<'_> {
         let token = self.tokens.get(place)?;
         let mut unit = None;
         let mut number = match (&token.kind, phrase(self.tokens.get(place..)?)) {
-            (Kind::Number(number), _) => number.clone(),
+            (Kind::Number(number), _) => *number,
             (_, Some((Word::Number(number), 1))) => Ok(Decimal::from(number)),
             (_, Some((Word::Count(number), 1))) => {
                 unit = Some(Unit::Times);
@@ -571,13 +570,26 @@ impl Builder<'_> {
             return true;
         }
         let any = match phrase(self.rest()) {
-            // They say something about the field themselves.
-            Some((Word::Known | Word::Missing, _)) => return false,
-            Some((Word::And | Word::Or | Word::Relative | Word::Without | Word::Noun, _)) => return false,
-            Some((Word::Spend | Word::Visits | Word::Inactive | Word::Compare(_) | Word::NegativeCompare(_), _)) => {
-                return false;
-            }
-            Some((Word::Between | Word::Within(_) | Word::Before | Word::After, _)) => return false,
+            // They say something about the field themselves, or begin something else.
+            Some((
+                Word::Known
+                | Word::Missing
+                | Word::And
+                | Word::Or
+                | Word::Relative
+                | Word::Without
+                | Word::Noun
+                | Word::Spend
+                | Word::Visits
+                | Word::Inactive
+                | Word::Compare(_)
+                | Word::NegativeCompare(_)
+                | Word::Between
+                | Word::Within(_)
+                | Word::Before
+                | Word::After,
+                _,
+            )) => return false,
             _ => matches!(token.kind, Kind::Word | Kind::Number(_) | Kind::Date(_)),
         };
         if !any || self.language.named(self.rest()).is_some() {

@@ -165,8 +165,13 @@ impl Scanner<'_> {
         while self.is_digit(0) || (matches!(self.peek(0), Some(',' | '.')) && self.is_digit(1)) {
             self.place += 1;
         }
-        let mut digits: String =
-            self.characters.get(begin..self.place).unwrap_or_default().iter().map(|character| character.value).collect();
+        let mut digits: String = self
+            .characters
+            .get(begin..self.place)
+            .unwrap_or_default()
+            .iter()
+            .map(|character| character.value)
+            .collect();
         if negative {
             digits.insert(0, '-');
         }
@@ -217,7 +222,8 @@ impl Scanner<'_> {
         }
         self.push(Kind::Word, from, self.place);
         let Some(word) = self.tokens.last_mut() else { return };
-        if matches!(word.text.as_str(), "rs" | "inr") && self.characters.get(self.place).is_some_and(|c| c.value == '.') {
+        if matches!(word.text.as_str(), "rs" | "inr") && self.characters.get(self.place).is_some_and(|c| c.value == '.')
+        {
             self.place += 1;
         }
         let (base, negated) = contraction(&word.text);
@@ -360,7 +366,10 @@ mod tests {
         let tokens = scan(text);
         let seen: Vec<(&str, &str)> =
             tokens.iter().map(|token| (token.text.as_str(), &text[token.start..token.end])).collect();
-        assert_eq!(seen[..5], [("have", "Haven’t"), ("not", "Haven’t"), ("spent", "spent"), ("rs", "Rs"), ("5,000", "5,000")]);
+        assert_eq!(
+            seen[..5],
+            [("have", "Haven’t"), ("not", "Haven’t"), ("spent", "spent"), ("rs", "Rs"), ("5,000", "5,000")]
+        );
         assert!(tokens.iter().any(|token| token.kind == Kind::Quoted("Tea".to_owned())));
         assert!(tokens.iter().any(|token| token.text == "5" && &text[token.start..token.end] == "５"));
         let squared = scan("5²");

@@ -64,9 +64,9 @@ pub(super) enum Word {
 
 use Operator::{Equal, Greater, GreaterOrEqual, Less, LessOrEqual, NotEqual};
 use Word::{
-    Active, After, Ago, And, Article, Before, Between, Compare, Contains, Count, Currency, Deed, False, Group, Inactive,
-    Is, Known, Last, Missing, NegativeCompare, Not, Noun, Number, On, Or, Relative, Scale, Spend, StartsWith, Status,
-    Stop, Tags, Times, To, True, Type, Unit, Visited, Visits, Within, Without,
+    Active, After, Ago, And, Article, Before, Between, Compare, Contains, Count, Currency, Deed, False, Group,
+    Inactive, Is, Known, Last, Missing, NegativeCompare, Not, Noun, Number, On, Or, Relative, Scale, Spend, StartsWith,
+    Status, Stop, Tags, Times, To, True, Type, Unit, Visited, Visits, Within, Without,
 };
 
 /// Phrases by their first word, which are in the order of the alphabet.

@@ -121,7 +121,11 @@ impl Clause<'_> {
         places.extend(self.ranges.iter().map(|(place, _)| *place));
         places.sort_unstable();
         if let Some(second) = places.get(1) {
-            return Err(Self::at(*second, Code::UnsupportedText, "One part can have one value: join two by \"and\" or \"or\"."));
+            return Err(Self::at(
+                *second,
+                Code::UnsupportedText,
+                "One part can have one value: join two by \"and\" or \"or\".",
+            ));
         }
         if let Some((place, range)) = self.ranges.first().copied() {
             if let Some((comparison, _)) = comparison {
@@ -181,7 +185,8 @@ impl Clause<'_> {
             low.unit = high.unit;
         }
         if high.scaled && !low.scaled {
-            self.assumptions.push("The lower end is read as it is written, not in thousands, lakhs or crores.".to_owned());
+            self.assumptions
+                .push("The lower end is read as it is written, not in thousands, lakhs or crores.".to_owned());
         }
         let (low, high) = (self.value(subject, place, &low)?, self.value(subject, place, high)?);
         if low > high {

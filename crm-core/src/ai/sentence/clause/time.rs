@@ -49,7 +49,7 @@ impl Clause<'_> {
             if operator.is_some() {
                 return Err(self.leftover(place, subject));
             }
-            self.from_to(subject, first, last)
+            self.days_from(subject, first, last)
         } else if let Some((_, date)) = self.dates.first().copied() {
             let since = self.within.is_some_and(|(_, ends_now)| !ends_now);
             self.dated(subject, operator.or(since.then_some(Operator::GreaterOrEqual)), date)
@@ -64,7 +64,7 @@ impl Clause<'_> {
         Ok(if self.is_denied() { draft.negated() } else { draft })
     }
 
-    fn from_to(&self, subject: Subject, first: Date, last: Date) -> Draft {
+    fn days_from(&self, subject: Subject, first: Date, last: Date) -> Draft {
         let (name, kind) = self.language.field(subject);
         let begin = Draft::leaf(name, Operator::GreaterOrEqual, &first.to_string().into());
         // The last day is meant to its end.
@@ -81,8 +81,8 @@ impl Clause<'_> {
         let next = if kind == RuleType::Timestamp { date.tomorrow().ok() } else { None };
         let leaf = |operator, date: Date| Draft::leaf(name, operator, &date.to_string().into());
         match (operator.unwrap_or(Operator::Equal), next) {
-            (Operator::Equal, Some(_)) => self.from_to(subject, date, date),
-            (Operator::NotEqual, Some(_)) => self.from_to(subject, date, date).negated(),
+            (Operator::Equal, Some(_)) => self.days_from(subject, date, date),
+            (Operator::NotEqual, Some(_)) => self.days_from(subject, date, date).negated(),
             (Operator::Greater, Some(next)) => leaf(Operator::GreaterOrEqual, next),
             (Operator::LessOrEqual, Some(next)) => leaf(Operator::Less, next),
             (operator, _) => leaf(operator, date),
@@ -90,11 +90,21 @@ impl Clause<'_> {
     }
 
     /// "in the last 30 days", "more than 30 days ago".
-    fn relative(&self, subject: Subject, place: usize, quantity: &Quantity, operator: Option<Operator>) -> Outcome<Draft> {
+    fn relative(
+        &self,
+        subject: Subject,
+        place: usize,
+        quantity: &Quantity,
+        operator: Option<Operator>,
+    ) -> Outcome<Draft> {
         let (name, _) = self.language.field(subject);
         let number = quantity.number.ok().and_then(|number| u32::try_from(number).ok());
         let (Some(Unit::Days(each)), false, Some(number)) = (quantity.unit, quantity.scaled, number) else {
-            return Err(Self::at(place, Code::UnitMismatch, "This needs a date such as 2026-01-31, or a time such as 30 days."));
+            return Err(Self::at(
+                place,
+                Code::UnitMismatch,
+                "This needs a date such as 2026-01-31, or a time such as 30 days.",
+            ));
         };
         let days = u64::from(number) * u64::from(each);
         if days > 36_500 {
@@ -106,13 +116,21 @@ impl Clause<'_> {
                 Some(Operator::GreaterOrEqual) => Operator::LessOrEqual,
                 Some(Operator::Less) => Operator::Greater,
                 Some(Operator::LessOrEqual) => Operator::GreaterOrEqual,
-                _ => return Err(Self::at(place, Code::UnsupportedText, "Say whether it was more or less than so long ago.")),
+                _ => {
+                    return Err(Self::at(
+                        place,
+                        Code::UnsupportedText,
+                        "Say whether it was more or less than so long ago.",
+                    ));
+                }
             };
             return Ok(Draft::leaf(name, operator, &format!("now-{days}d").into()));
         }
         match (self.within, operator) {
             (Some((_, true)), None) => Ok(Draft::leaf(name, Operator::WithinLast, &format!("{days}d").into())),
-            _ => Err(Self::at(place, Code::UnsupportedText, "Say \"in the last 30 days\" or \"more than 30 days ago\".")),
+            _ => {
+                Err(Self::at(place, Code::UnsupportedText, "Say \"in the last 30 days\" or \"more than 30 days ago\"."))
+            }
         }
     }
 }

@@ -37,8 +37,7 @@ impl Clause<'_> {
     pub(super) fn flag(&mut self, subject: Subject) -> Outcome<Draft> {
         let (name, _) = self.language.field(subject);
         let value = match self.special.as_slice() {
-            [] => true,
-            [(_, What::True)] => true,
+            [] | [(_, What::True)] => true,
             [(_, What::False)] => false,
             [(_, What::Known | What::Missing)] => {
                 return match self.existence(subject)? {
@@ -90,7 +89,9 @@ impl Clause<'_> {
         let joined = self.joints.iter().flatten().copied();
         let (any, all) = (joined.clone().any(|is_or| is_or), joined.clone().any(|is_or| !is_or));
         if any && all {
-            return Err(self.whole(Code::UnsupportedText, "The values are joined by \"and\" and by \"or\": say them apart."));
+            return Err(
+                self.whole(Code::UnsupportedText, "The values are joined by \"and\" and by \"or\": say them apart.")
+            );
         }
         let is_list = matches!(kind, RuleType::List | RuleType::IdList);
         let draft = if !several {
@@ -135,14 +136,11 @@ impl Clause<'_> {
         if let Some(place) = others.into_iter().flatten().min() {
             return Err(self.leftover(place, subject));
         }
-        match self.comparisons.first().copied() {
-            Some((place, Operator::NotEqual, _)) => {
-                if self.is_denied() {
-                    return Err(Self::at(place, Code::AmbiguousNegation, "One part can say \"not\" once."));
-                }
-                self.denials.push(place);
+        if let Some((place, Operator::NotEqual, _)) = self.comparisons.first().copied() {
+            if self.is_denied() {
+                return Err(Self::at(place, Code::AmbiguousNegation, "One part can say \"not\" once."));
             }
-            _ => {}
+            self.denials.push(place);
         }
         let operator = match self.special.as_slice() {
             [] => Operator::Equal,
