@@ -45,6 +45,11 @@ impl Traces {
         traces
     }
 
+    /// Whether a text is the id of one of the persons, and nothing else.
+    fn are_the_id(&self, text: &str) -> bool {
+        self.customers.iter().any(|id| id.to_string() == text)
+    }
+
     /// Whether a text names one of the persons: by its id, or by how it is reached.
     fn are_in(&self, text: &str) -> bool {
         let text = text.to_lowercase();
@@ -176,12 +181,8 @@ fn forgotten(part: &ImportPart, traces: &Traces) -> Option<Vec<Assignment>> {
 /// Empties texts that name the persons, and everything that was noted of them by their id.
 fn forget(value: &mut JsonValue, traces: &Traces) {
     match value {
-        JsonValue::String(text) if traces.are_named_in(text) => {
-            // Ids are how the rest is understood; they lead to nobody any more.
-            if !traces.customers.iter().any(|id| id.to_string() == *text) {
-                text.clear();
-            }
-        }
+        // Ids are how the rest is understood; they lead to nobody any more.
+        JsonValue::String(text) if traces.are_named_in(text) && !traces.are_the_id(text) => text.clear(),
         JsonValue::Array(items) => items.iter_mut().for_each(|item| forget(item, traces)),
         JsonValue::Object(members) => {
             let theirs = members.get("id").and_then(JsonValue::as_str);

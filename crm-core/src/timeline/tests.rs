@@ -20,7 +20,7 @@ fn entry(at: i64, id: u128) -> TimelineEntry {
 /// What a store answers of one source.
 fn page_of(source: &[TimelineEntry], rank: usize, after: Option<Place>, limit: usize) -> Vec<(usize, TimelineEntry)> {
     let mut rows = source.to_vec();
-    rows.sort_by(|one, other| (other.at, other.id).cmp(&(one.at, one.id)));
+    rows.sort_by_key(|row| std::cmp::Reverse((row.at, row.id)));
     let after = after.map(|place| place.of_source(rank));
     let follows = |row: &TimelineEntry| {
         after.as_ref().is_none_or(|after| {

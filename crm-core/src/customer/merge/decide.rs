@@ -190,7 +190,7 @@ pub(super) fn merge(kept: &Customer, duplicate: &Customer, choices: &FieldChoice
     let mains: Vec<String> = [main_phone(kept), main_phone(duplicate)].into_iter().flatten().collect();
     let phones = united(
         kept.phones.iter().chain(&mains).chain(&duplicate.phones),
-        phone.as_ref().map(|phone| phone.match_key()),
+        phone.as_ref().map(Phone::match_key),
         match_key,
     );
     let tags = united(kept.tags.iter().chain(&duplicate.tags), None, str::to_owned);
