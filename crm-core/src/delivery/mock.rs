@@ -55,6 +55,7 @@ crate::record_ids! {
 /// A message that the built-in vendor was given.
 #[derive(Clone, Debug, PartialEq, Record, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[expect(clippy::duplicated_attributes, reason = "several indexes have the same column")]
 #[record(collection = "mock_messages", index(campaign_id, customer_id), index(customer_id), index(created_at))]
 pub struct MockMessage {
     /// Made of the sender's reference, so that a message which is sent again is the same message.

@@ -85,7 +85,7 @@ impl Deliveries<'_> {
         self.apply(signed.organization, &receipts).await
     }
 
-    fn verify(&self, signed: &SignedReceipts<'_>, secrets: &[SigningSecret]) -> Result<()> {
+    fn verify(self, signed: &SignedReceipts<'_>, secrets: &[SigningSecret]) -> Result<()> {
         let timestamp: i64 = signed.timestamp.parse().map_err(|_| FORGED)?;
         let now = self.crm.now().as_milliseconds().div_euclid(1000);
         let is_fresh = now.saturating_sub(timestamp).saturating_abs() <= TOLERANCE;

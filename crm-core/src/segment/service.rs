@@ -282,7 +282,7 @@ impl Segments<'_> {
         }
     }
 
-    fn version_of(&self, by: &Principal, segment: &Segment, operation: &Operation<'_>) -> SegmentVersion {
+    fn version_of(self, by: &Principal, segment: &Segment, operation: &Operation<'_>) -> SegmentVersion {
         let now = operation.now();
         SegmentVersion {
             id: self.crm.new_id_at(now),
