@@ -147,7 +147,11 @@ mod tests {
     };
 
     use crm_core::{
+        access::Principal,
         crm::collections,
+        id::OrganizationId,
+        job::{JobPriority, JobProgress, NewJob},
+        operation::Operation,
         port::{Clock as _, ManualClock},
         store::memory::MemoryStore,
     };
@@ -158,7 +162,7 @@ mod tests {
     #[tokio::test]
     async fn a_part_is_looked_at_once_in_an_interval() {
         for (interval, after_failure) in [(1, 1), (7, 2), (90, 2)] {
-            let clock = ManualClock::new(Timestamp::MIN);
+            let clock = ManualClock::new("2026-01-31T09:30:00Z".parse().expect("an instant"));
             let [interval, after_failure] = [interval, after_failure].map(Duration::from_secs);
             let health = Health::new(interval, Duration::from_secs(60), clock.now());
             let is_well = AtomicBool::new(true);
@@ -183,14 +187,22 @@ mod tests {
 
     #[tokio::test]
     async fn the_backlog_is_counted_once_in_an_interval() {
-        let clock = Arc::new(ManualClock::new(Timestamp::MIN));
+        let now: Timestamp = "2026-01-31T09:30:00Z".parse().expect("an instant");
+        let clock = Arc::new(ManualClock::new(now));
         let crm = Crm::builder(Arc::new(MemoryStore::new())).clock(Arc::clone(&clock)).build();
-        let health = Health::new(Duration::from_secs(30), Duration::from_secs(60), crm.now());
-        assert_eq!(health.backlog(&crm).await, None, "there is nothing to count in yet");
         crm.store().migrate(collections(), &|_, _, _| {}).await.expect("migrated");
-        clock.advance(Duration::from_secs(29));
-        assert_eq!(health.backlog(&crm).await, None, "it is not counted again yet");
-        clock.advance(Duration::from_secs(1));
+        let health = Health::new(Duration::from_secs(30), Duration::from_secs(60), crm.now());
         assert_eq!(health.backlog(&crm).await, Some(Backlog::default()));
+        let by = Principal::system(OrganizationId::INSTALLATION);
+        let mut operation = Operation::new(&crm, &by);
+        let progress = JobProgress::default();
+        let new = NewJob { kind: "report", version: 1, input: (), priority: JobPriority::Low, about: None, progress };
+        crm.jobs().enqueue(&by, &mut operation, new).expect("a job");
+        operation.commit().await.expect("committed");
+        clock.advance(Duration::from_secs(29));
+        assert_eq!(health.backlog(&crm).await, Some(Backlog::default()), "it is not counted again yet");
+        clock.advance(Duration::from_secs(1));
+        let waiting = health.backlog(&crm).await.expect("counted").waiting_jobs;
+        assert_eq!(waiting.get("report"), Some(&1));
     }
 }

@@ -6,7 +6,6 @@
 mod support;
 
 mod commands;
-mod fields;
 mod import;
 mod jobs;
 mod killed;
