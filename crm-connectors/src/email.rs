@@ -208,9 +208,8 @@ fn failure(phase: Phase, error: &SmtpError) -> SendFailure {
     reason.truncate(reason.floor_char_boundary(LONGEST_REASON));
     match phase {
         // What the server has against us it may have for a while only.
-        Phase::Before => SendFailure::not_sent(reason),
         Phase::Recipient | Phase::Message if error.is_permanent() => SendFailure::Refused(reason),
-        Phase::Recipient => SendFailure::not_sent(reason),
+        Phase::Before | Phase::Recipient => SendFailure::not_sent(reason),
         Phase::Message if error.is_transient() => SendFailure::not_sent(reason),
         Phase::Message => SendFailure::Ambiguous(reason),
     }

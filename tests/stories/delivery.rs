@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use crate::support::{Answer, App, Client, Entity, Organization, RECEIPT_SECRET, Setup, on_every_store};
+use crate::support::{Answer, App, Client, Entity, Organization, RECEIPT_SECRET, on_every_store};
 
 /// A message of a campaign as it is once it was handed to a channel.
 async fn sent(app: &App, shop: &Organization, customer: &Entity, vendor_message_id: Option<&str>) -> Communication {
