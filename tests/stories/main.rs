@@ -11,6 +11,7 @@ mod support;
 
 mod account;
 mod audit;
+mod campaigns;
 mod complaint;
 mod contract;
 mod custom_field;

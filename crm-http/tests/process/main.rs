@@ -5,6 +5,7 @@
 
 mod support;
 
+mod campaign;
 mod commands;
 mod import;
 mod jobs;

@@ -27,7 +27,7 @@ const BACK: Duration = Duration::from_secs(90);
 static RABBITMQ: LazyLock<RabbitMq> = LazyLock::new(|| RabbitMq::start().unwrap_or_else(|error| panic!("{error}")));
 
 /// A number that a longer run has in the environment.
-fn number(name: &str, default: u64) -> u64 {
+pub(crate) fn number(name: &str, default: u64) -> u64 {
     env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text}")))
 }
 
