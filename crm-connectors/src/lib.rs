@@ -1,6 +1,6 @@
 //! What the CRM reaches outside of itself.
 //!
-//! [`GuardedHttp`] sends requests to addresses that an organization names, and sees to it that none of them reaches what
+//! [`HttpModel`] asks the language model that the operator has named. [`GuardedHttp`] sends requests to addresses that an organization names, and sees to it that none of them reaches what
 //! lies inside:
 //!
 //! ```
@@ -18,10 +18,12 @@
 //! [`EmailChannel`] sends messages by a mail server.
 
 mod email;
+mod model;
 mod outbound;
 mod service;
 
 pub use self::email::{EmailChannel, EmailOptions, EmailOptionsError, check_mailbox};
+pub use self::model::{HttpModel, ModelOptions, ModelOptionsError};
 pub use self::outbound::{
     GuardedHttp, OutboundRules, Resolve, SystemResolver, TlsError,
     address::is_public,

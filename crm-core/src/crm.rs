@@ -38,7 +38,7 @@ use crate::{
     order::{Order, OrderHandler},
     personal_data::ErasureHandler,
     port::{
-        Channel, Channels, Clock, EventSink, InProcessJobSignal, JobSignal, OperatingSystemRandom, Outbound, Random,
+        Channel, Channels, Clock, EventSink, InProcessJobSignal, JobSignal, LanguageModel, OperatingSystemRandom, Outbound, Random,
         RecordService, RequestLimiter, SystemClock,
         cache::{Cache, SharedCache},
         queue::SharedQueue,
@@ -77,6 +77,7 @@ struct Inner {
     cache: Option<SharedCache>,
     hints: Hints,
     outbound: Option<Arc<dyn Outbound>>,
+    language_model: Option<Arc<dyn LanguageModel>>,
     channels: Channels,
     mock_vendor: Option<MockVendorSettings>,
     delivery: DeliverySettings,
@@ -111,6 +112,7 @@ pub struct CrmBuilder {
     limiter: Option<Arc<dyn RequestLimiter>>,
     cache: Option<SharedCache>,
     outbound: Option<Arc<dyn Outbound>>,
+    language_model: Option<Arc<dyn LanguageModel>>,
     channels: Channels,
     mock_vendor: Option<MockVendorSettings>,
     delivery: DeliverySettings,
@@ -215,6 +217,13 @@ impl CrmBuilder {
         self
     }
 
+    /// With a language model that drafts are asked of. Without, they are made here.
+    #[must_use]
+    pub fn language_model(mut self, model: impl LanguageModel) -> Self {
+        self.language_model = Some(Arc::new(model));
+        self
+    }
+
     /// With these settings for accounts. Without, keys are made at random and end with the process:
     /// see [`AccountSettings::ephemeral`].
     #[must_use]
@@ -267,6 +276,7 @@ impl CrmBuilder {
             limiter,
             cache,
             outbound,
+            language_model,
             mut channels,
             mock_vendor,
             delivery,
@@ -305,6 +315,7 @@ impl CrmBuilder {
                 cache,
                 hints: Hints::default(),
                 outbound,
+                language_model,
                 channels,
                 mock_vendor,
                 delivery,
@@ -338,6 +349,7 @@ impl Crm {
             limiter: None,
             cache: None,
             outbound: None,
+            language_model: None,
             channels: Channels::default(),
             mock_vendor: Some(MockVendorSettings::default()),
             delivery: DeliverySettings::default(),
@@ -579,6 +591,11 @@ impl Crm {
     /// The way to addresses that organizations name.
     pub(crate) fn outbound(&self) -> Option<&dyn Outbound> {
         self.inner.outbound.as_deref()
+    }
+
+    /// The language model that the operator has named.
+    pub(crate) fn language_model(&self) -> Option<&dyn LanguageModel> {
+        self.inner.language_model.as_deref()
     }
 
     /// Woken when there is something to be sent to a webhook.

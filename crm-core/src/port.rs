@@ -8,6 +8,7 @@ mod channel;
 mod clock;
 mod event_sink;
 mod job_signal;
+mod language_model;
 mod limiter;
 mod outbound;
 pub mod queue;
@@ -20,6 +21,7 @@ pub use self::{
     clock::{Clock, ManualClock, SystemClock},
     event_sink::EventSink,
     job_signal::{InProcessJobSignal, JobSignal},
+    language_model::{LanguageModel, ModelFailure, ModelRequest},
     limiter::{InProcessLimiter, RequestLimiter},
     outbound::{Outbound, OutboundAnswer, OutboundFailure, OutboundRequest, RetryAfter},
     random::{OperatingSystemRandom, Random, SeededRandom},

@@ -118,6 +118,8 @@ pub struct Settings {
     pub health_timeout: Duration,
     /// Private networks that requests to addresses named by organizations may reach.
     pub outbound_allow_subnets: Vec<IpNet>,
+    /// The language model that drafts are asked of.
+    pub language_model: Option<ModelSettings>,
     /// Proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Arc<[IpNet]>,
     /// Who may register.
@@ -144,6 +146,17 @@ pub struct Settings {
     pub log_format: LogFormat,
     /// What was given, for people; secrets masked.
     pub shown: Vec<Shown>,
+}
+
+/// A language model, and how it is reached.
+#[derive(Clone, Debug)]
+pub struct ModelSettings {
+    /// The address that `/chat/completions` is under.
+    pub base_url: String,
+    /// Its key.
+    pub api_key: Option<Secret<String>>,
+    /// The model's name.
+    pub model: String,
 }
 
 /// One setting as it stands, for people.
@@ -306,6 +319,24 @@ impl Reader<'_> {
         })
     }
 
+    /// The model, where one is named.
+    fn language_model(&mut self) -> Option<ModelSettings> {
+        let base_url = self.read("AI_BASE_URL", None, |text| parse::base_url(text).map(Some));
+        let api_key = self.read("AI_API_KEY", None, |text| {
+            let sendable = text.bytes().all(|byte| byte.is_ascii_graphic());
+            if sendable { Ok(Some(Secret::new(text.to_owned()))) } else { Err("must be printable ASCII".to_owned()) }
+        });
+        let model = self.values.text("AI_MODEL").map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
+        match (base_url, model) {
+            (Some(base_url), Some(model)) => Some(ModelSettings { base_url, api_key, model }),
+            (Some(_), None) => {
+                self.wrong("AI_MODEL", "is needed with AI_BASE_URL");
+                None
+            }
+            (None, _) => None,
+        }
+    }
+
     fn duration(&mut self, name: &str, default: Duration, unit: Duration, range: (Duration, Duration)) -> Duration {
         self.read(name, default, |text| {
             let duration = parse::duration(text, unit)?;
@@ -429,6 +460,7 @@ impl Reader<'_> {
                 (MILLISECOND, DAY),
             ),
             outbound_allow_subnets: self.read("OUTBOUND_ALLOW_SUBNETS", Vec::new(), parse::networks),
+            language_model: self.language_model(),
             trusted_proxies: self.read("TRUSTED_PROXIES", Arc::from([]), |text| parse::networks(text).map(Arc::from)),
             registration: self.read("REGISTRATION", default_registration, |text| {
                 text.parse().map_err(|_| "must be open, customer or off".to_owned())

@@ -10,6 +10,7 @@
 mod support;
 
 mod account;
+mod ai;
 mod audit;
 mod campaigns;
 mod complaint;

@@ -3,7 +3,7 @@ use std::time::Duration;
 use futures::TryStreamExt as _;
 use serde::Serialize;
 
-use super::sentence::{Language, Reading, read};
+use super::sentence::{Code, Language, Reading, Refusal, read};
 use crate::{
     access::{Principal, permissions},
     crm::Crm,
@@ -97,7 +97,18 @@ impl Ai<'_> {
         self.admit(by).await?;
         let language = self.language(by, &request.text).await?;
         let partial = request.partial.unwrap_or(false);
-        let Reading { rule, assumptions, unparsed } = read(&request.text, &language, partial).map_err(Box::new)?;
+        let read = read(&request.text, &language, partial);
+        let by_model = match &read {
+            Err(Refusal { code: Code::Empty | Code::TooLong, .. }) => None,
+            _ => self.rule_of_model(by, &request.text, language.catalog()).await,
+        };
+        let (Reading { rule, assumptions, unparsed }, source) = match by_model {
+            Some(rule) => {
+                let note = "A language model has read the sentence: look at what it makes of it.".to_owned();
+                (Reading { rule, assumptions: vec![note], unparsed: Vec::new() }, Source::Model)
+            }
+            None => (read.map_err(Box::new)?, Source::Offline),
+        };
         let counts = request.preview.unwrap_or(true) && by.permissions.has(permissions::CUSTOMERS_READ);
         let count = if counts {
             Some(self.crm.repo::<Customer>().count_visible(by, rule.filter(self.crm.now())).await?)
@@ -109,7 +120,7 @@ impl Ai<'_> {
             rules_json: rule,
             assumptions,
             unparsed: partial.then_some(unparsed),
-            source: Source::Offline,
+            source,
             count,
         })
     }

@@ -1,6 +1,8 @@
 use std::{sync::Arc, time::Duration};
 
-use crm_connectors::{EmailChannel, EmailOptions, GuardedHttp, HttpRecordService, OutboundRules, ServiceOptions};
+use crm_connectors::{
+    EmailChannel, EmailOptions, GuardedHttp, HttpModel, HttpRecordService, ModelOptions, OutboundRules, ServiceOptions,
+};
 use crm_core::{
     Crm,
     account::{AccountSettings, SigningKey, SigningKeys},
@@ -13,7 +15,7 @@ use crm_core::{
 };
 use crm_http::{
     RouterOptions,
-    settings::{Broker, Database, Environment, Mail, Settings},
+    settings::{Broker, Database, Environment, Mail, ModelSettings, Settings},
 };
 use crm_queue::{RabbitMqOptions, RabbitMqQueue, RedisCache, RedisLimiter, RedisOptions, RedisQueue};
 use crm_store_mongo::{MongoOptions, MongoStore};
@@ -136,6 +138,13 @@ pub(super) fn crm(settings: &Settings, store: SharedStore) -> Result<Crm, Failur
                 let options = ServiceOptions::new(url, kind.name()).key(settings.service_key.clone());
                 Ok(builder.record_service(kind, HttpRecordService::new(options, Arc::new(OperatingSystemRandom))?))
             })?;
+    let builder = match &settings.language_model {
+        Some(ModelSettings { base_url, api_key, model }) => {
+            let options = ModelOptions::new(base_url.clone(), model.clone(), api_key.clone());
+            builder.language_model(HttpModel::new(options)?)
+        }
+        None => builder,
+    };
     let builder = match queue(settings)? {
         Some(queue) => builder.queue(queue),
         None => builder,

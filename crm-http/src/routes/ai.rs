@@ -4,7 +4,7 @@ use axum::extract::State;
 use crm_core::{
     Crm,
     access::Principal,
-    ai::{RuleRequest, SuggestedRule},
+    ai::{CampaignSummary, MessagesRequest, RuleRequest, SuggestedMessages, SuggestedRule, SummaryRequest},
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -16,7 +16,7 @@ use crate::{
 };
 
 pub(crate) fn routes() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new().routes(routes!(rule))
+    OpenApiRouter::new().routes(routes!(rule)).routes(routes!(messages)).routes(routes!(summary))
 }
 
 /// The refusal of a sentence, beside the usual members of an error.
@@ -69,4 +69,42 @@ async fn rule(
 ) -> Result<Json<SuggestedRule>> {
     pairs.only(&[])?;
     Ok(Json(crm.ai().rule(&by, &request).await?))
+}
+
+/// Draft messages
+///
+/// At least three messages around a goal, each a template that a campaign of the channel takes as it is: for `sms` of at
+/// most 160 characters where the goal allows it, for `email` with a subject. Nothing is kept or sent.
+#[utoipa::path(
+    post, path = "/ai/messages", tag = "AI", request_body = MessagesRequest,
+    responses((status = 200, description = "The drafts.", body = SuggestedMessages)),
+    extensions(("x-permission" = json!("ai:use")))
+)]
+async fn messages(
+    State(crm): State<Crm>,
+    by: Principal,
+    pairs: Pairs,
+    Body(request): Body<MessagesRequest>,
+) -> Result<Json<SuggestedMessages>> {
+    pairs.only(&[])?;
+    Ok(Json(crm.ai().messages(&by, &request).await?))
+}
+
+/// Tell a campaign in words
+///
+/// A paragraph about what became of its messages, and the figures that it is about. Every number of the paragraph is among
+/// the figures.
+#[utoipa::path(
+    post, path = "/ai/summary", tag = "AI", request_body = SummaryRequest,
+    responses((status = 200, description = "The paragraph and its figures.", body = CampaignSummary), (status = 404)),
+    extensions(("x-permission" = json!("ai:use")))
+)]
+async fn summary(
+    State(crm): State<Crm>,
+    by: Principal,
+    pairs: Pairs,
+    Body(request): Body<SummaryRequest>,
+) -> Result<Json<CampaignSummary>> {
+    pairs.only(&[])?;
+    Ok(Json(crm.ai().summary(&by, &request).await?))
 }

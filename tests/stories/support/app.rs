@@ -1,6 +1,6 @@
 use std::{future::Future, sync::Arc, time::Duration};
 
-use crm_connectors::{GuardedHttp, OutboundRules};
+use crm_connectors::{GuardedHttp, HttpModel, ModelOptions, OutboundRules};
 use crm_core::{
     Crm,
     account::{AccountSettings, RegistrationMode},
@@ -55,6 +55,7 @@ pub(crate) struct Setup {
     redis: Option<(RedisLimiter, RedisCache)>,
     queue: Option<QueueKind>,
     record_services: Vec<(RelatedKind, Arc<dyn RecordService>)>,
+    model: Option<ModelOptions>,
 }
 
 /// What events go through.
@@ -131,6 +132,7 @@ impl Setup {
             redis: None,
             queue: None,
             record_services: Vec::new(),
+            model: None,
         }
     }
 
@@ -167,6 +169,12 @@ impl Setup {
     /// With another service that keeps customers' records of a kind.
     pub(crate) fn record_service(mut self, kind: RelatedKind, service: Arc<dyn RecordService>) -> Self {
         self.record_services.push((kind, service));
+        self
+    }
+
+    /// With a language model.
+    pub(crate) fn model(mut self, model: ModelOptions) -> Self {
+        self.model = Some(model);
         self
     }
 
@@ -221,6 +229,9 @@ impl Setup {
         }
         for (kind, service) in self.record_services {
             builder = builder.record_service(kind, SharedService(service));
+        }
+        if let Some(model) = self.model {
+            builder = builder.language_model(HttpModel::new(model).expect("a model"));
         }
         if let Some((limiter, cache)) = self.redis {
             builder = builder.limiter(limiter).cache(cache);
