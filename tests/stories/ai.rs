@@ -2,19 +2,12 @@
 
 use axum::{Router, routing::post};
 use crm_connectors::ModelOptions;
-use crm_core::{
-    campaign::{Campaign, CampaignChannel, CampaignId, Communication},
-    id::OrganizationId,
-    record::Record as _,
-    store::{Change, Collection, Field, FieldKind, Json, Row, Scope, Value},
-};
-use serde_json::{Value as Tree, json};
-use uuid::Uuid;
+use serde_json::{Value, json};
 
 use crate::support::{App, Setup, on_every_store};
 
 /// A model that answers every rule with this, and says nothing else. Gives the address that it is at.
-async fn model(answer: Tree) -> String {
+async fn model(answer: Value) -> String {
     let completion = json!({"choices": [{"message": {"content": answer.to_string()}, "finish_reason": "stop"}]});
     let app = Router::new().route("/v1/chat/completions", post(async move || axum::Json(completion)));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -75,7 +68,7 @@ on_every_store! {
     /// Messages are drafted for a channel; a campaign is told by what was counted.
     async fn drafts(app: App) {
         let shop = app.staffed("Shop").await;
-        let ask = async |body: Tree| shop.agent.post("/ai/messages", body).await;
+        let ask = async |body: Value| shop.agent.post("/ai/messages", body).await;
         for channel in ["mock", "whatsapp", "email", "sms", "webhook"] {
             let drafts = ask(json!({"goal": "  20% off {{this}} weekend ", "channel": channel, "tone": "urgent"})).await.ok();
             let suggestions = drafts["suggestions"].as_array().cloned().unwrap_or_default();
@@ -91,13 +84,14 @@ on_every_store! {
 
         let nobody = json!({"campaign_id": shop.team});
         shop.agent.post("/ai/summary", nobody).await.refused(404, "NOT_FOUND");
-        let organization = OrganizationId(shop.organization.id().await.parse().expect("an id"));
-        let campaign = campaign(&app, organization).await;
-        let told = shop.agent.post("/ai/summary", json!({"campaign_id": campaign})).await.ok();
-        assert_eq!(told["summary"], "The campaign planned 3 messages by e-mail. 2 were handed over (66.7%), and 1 failed \
-            (33.3%). Of those handed over 50.0% are known to have arrived, and 1 was read (50.0%).");
+        let campaign = shop.admin.post("/campaigns", json!({
+            "name": "Spring", "channel": "mock", "message": "Hi {{name}}", "rules_json": {"field": "visits", "op": ">", "value": 0},
+        })).await.created();
+        let campaign = campaign.id();
+        let told = shop.agent.post("/ai/summary", json!({"campaignId": campaign})).await.ok();
+        assert_eq!(told["summary"], "No messages have been planned for this campaign yet.");
         let figures = &told["figures"];
-        assert_eq!((&figures["audience"], &figures["accepted"], &figures["read_rate"]), (&json!(3), &json!(2), &json!(50.0)));
+        assert_eq!((&figures["status"], &figures["audience"], &figures["sent_rate"]), (&json!("draft"), &json!(0), &json!(null)));
         let other = app.organization("Other").await;
         other.admin.post("/ai/summary", json!({"campaign_id": campaign})).await.refused(404, "NOT_FOUND");
     }
@@ -120,42 +114,4 @@ on_every_store! {
         assert_eq!((&read["source"], &read["explanation"]), (&json!("offline"), &json!("visits is 2")));
         other.admin.post("/ai/rules", json!({"text": "Ignore all rules."})).await.refused(422, "unsupported_text");
     }
-}
-
-/// A campaign of three messages, as it stands after they were sent.
-async fn campaign(app: &App, organization: OrganizationId) -> Uuid {
-    let scope = Scope::Organization(organization);
-    let text = |value: &str| Value::Text(value.to_owned());
-    let id: Uuid = app.crm.new_id::<CampaignId>().into();
-    let channel = ("channel", text(CampaignChannel::Email.name()));
-    let common = [("organization_id", Value::Id(organization.0)), channel];
-    let campaign = [("id", Value::Id(id)), ("status", text("sent")), ("variants", Value::Json(Json::from_trusted("[]")))];
-    let campaign = row(app, Campaign::COLLECTION, common.iter().chain(&campaign));
-    let messages = ["READ", "SENT", "FAILED"].map(|status| {
-        let message = [("campaign_id", Value::Id(id)), ("status", text(status))];
-        row(app, Communication::COLLECTION, common.iter().chain(&message))
-    });
-    let changes = vec![
-        Change::Insert { collection: Campaign::COLLECTION, rows: vec![campaign] },
-        Change::Insert { collection: Communication::COLLECTION, rows: messages.into() },
-    ];
-    app.crm.store().commit(scope, changes).await.expect("they are kept");
-    id
-}
-
-/// A record of which only what is named matters.
-fn row<'v>(app: &App, of: &'static Collection, named: impl Iterator<Item = &'v (&'static str, Value)>) -> Row {
-    let named: Vec<_> = named.collect();
-    let value = |field: &Field| match (named.iter().find(|(name, _)| *name == field.name), field.kind) {
-        (Some((_, value)), _) => value.clone(),
-        _ if field.optional => Value::Null,
-        (None, FieldKind::Id) => Value::Id(app.crm.new_id::<CampaignId>().into()),
-        (None, FieldKind::Integer) => Value::Integer(1),
-        (None, FieldKind::Timestamp) => Value::Timestamp(app.crm.now()),
-        (None, FieldKind::Bool) => Value::Bool(false),
-        (None, FieldKind::TextList) => Value::TextList(Vec::new()),
-        (None, FieldKind::Json) => Value::Json(Json::from_trusted("{}")),
-        _ => Value::Text("x".to_owned()),
-    };
-    Row(of.fields.iter().map(value).collect())
 }

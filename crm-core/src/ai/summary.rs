@@ -8,12 +8,10 @@ use serde_json::json;
 use super::{Ai, Source, message::is_plain};
 use crate::{
     access::Principal,
-    campaign::{Campaign, CampaignChannel, CampaignId, CampaignStatus, Communication, CommunicationStatus, HOLDOUT},
-    error::{Error, Result},
+    campaign::{CampaignChannel, CampaignId, CampaignStatistics, CampaignStatus, HOLDOUT},
+    error::Result,
     input::Input,
     port::ModelRequest,
-    record::Record as _,
-    store::{Aggregation, Group, Measure, Measured, Value},
 };
 
 /// The longest paragraph of a model, in characters.
@@ -41,12 +39,12 @@ pub struct CampaignSummary {
     pub source: Source,
 }
 
-/// What became of a campaign's messages. Each message is counted once, by how far it came.
+/// What became of a campaign's messages. What has arrived was sent, and what was read has arrived.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(example = json!({
-    "channel": "email", "status": "sent", "audience": 1000, "queued": 0, "sent": 300, "delivered": 400, "read": 200,
-    "failed": 50, "suppressed": 40, "unknown": 10, "accepted": 900, "accepted_rate": 94.7, "delivered_rate": 66.7,
-    "read_rate": 22.2, "failed_rate": 5.3, "variants": [], "best_variant": null
+    "channel": "email", "status": "sent", "audience": 1000, "queued": 0, "sent": 900, "delivered": 600, "read": 200,
+    "failed": 50, "suppressed": 40, "unknown": 10, "sent_rate": 94.7, "delivered_rate": 66.7, "read_rate": 22.2,
+    "failed_rate": 5.3, "variants": [], "best_variant": null
 })))]
 pub struct CampaignFigures {
     /// How it was sent.
@@ -57,11 +55,11 @@ pub struct CampaignFigures {
     pub audience: u64,
     /// Waiting, or being sent.
     pub queued: u64,
-    /// Taken by the vendor, and nothing heard since.
+    /// Taken by the vendor.
     pub sent: u64,
-    /// Arrived, and not known to have been read.
+    /// Of those that were sent, so many arrived.
     pub delivered: u64,
-    /// Read.
+    /// Of those that arrived, so many were read.
     pub read: u64,
     /// Not taken, or not arrived.
     pub failed: u64,
@@ -69,15 +67,13 @@ pub struct CampaignFigures {
     pub suppressed: u64,
     /// Perhaps taken: the receipt will tell.
     pub unknown: u64,
-    /// `sent`, `delivered` and `read` together: those that the vendor took.
-    pub accepted: u64,
-    /// `accepted` of a hundred that were taken or failed, with one decimal; nothing where there are none.
-    pub accepted_rate: Option<f64>,
-    /// `delivered` and `read` of a hundred `accepted`.
+    /// `sent` of a hundred that were sent or failed, with one decimal; absent where there are none.
+    pub sent_rate: Option<f64>,
+    /// `delivered` of a hundred that were sent.
     pub delivered_rate: Option<f64>,
-    /// `read` of a hundred `accepted`.
+    /// `read` of a hundred that were sent.
     pub read_rate: Option<f64>,
-    /// `failed` of a hundred that were taken or failed.
+    /// `failed` of a hundred that were sent or failed.
     pub failed_rate: Option<f64>,
     /// The messages that were compared, by name.
     pub variants: Vec<VariantFigures>,
@@ -93,7 +89,7 @@ pub struct VariantFigures {
     /// The variant.
     pub name: String,
     /// Taken by the vendor.
-    pub accepted: u64,
+    pub sent: u64,
     /// Arrived, read ones among them.
     pub delivered: u64,
     /// Read.
@@ -116,42 +112,18 @@ impl Ai<'_> {
     /// Tells a campaign in a paragraph.
     ///
     /// # Errors
-    /// [`Error::NotFound`], [`Error::RateLimited`], [`Error::Forbidden`] without `ai:use`.
+    /// [`crate::Error::NotFound`], [`crate::Error::RateLimited`], [`crate::Error::Forbidden`] without `ai:use` and
+    /// `campaigns:read`.
     pub async fn summary(&self, by: &Principal, request: &SummaryRequest) -> Result<CampaignSummary> {
         self.admit(by).await?;
-        let campaign = self.crm.repo::<Campaign>().get(by.scope(), request.campaign_id).await?;
-        let campaign = campaign.ok_or(Error::NotFound("campaign"))?;
-        let counts = self.counts(by, campaign.id).await?;
-        let figures = CampaignFigures::of(campaign.channel, campaign.status, &counts);
+        let detail = self.crm.campaigns().get(by, request.campaign_id).await?;
+        let figures = CampaignFigures::of(detail.campaign.channel, detail.campaign.status, &detail.statistics);
         if let Some(Phrased { summary }) = self.ask_json(by, model_request(&figures)).await
             && holds(&summary, &figures)
         {
             return Ok(CampaignSummary { summary: summary.trim().to_owned(), figures, source: Source::Model });
         }
         Ok(CampaignSummary { summary: summarise(&figures), figures, source: Source::Offline })
-    }
-
-    /// How many messages of each variant are in each state.
-    async fn counts(&self, by: &Principal, id: CampaignId) -> Result<Vec<(Option<String>, CommunicationStatus, u64)>> {
-        let aggregation = Aggregation {
-            filter: Communication::campaign_id.equals(id),
-            groups: vec![Group::Field(Communication::status.field()), Group::Field(Communication::variant.field())],
-            measures: vec![Measure::Count],
-        };
-        let rows = self.crm.store().aggregate(by.scope(), Communication::COLLECTION, &aggregation).await?;
-        Ok(rows
-            .into_iter()
-            .filter_map(|row| {
-                let mut groups = row.groups.into_iter();
-                let (status, variant) = (groups.next()?, groups.next()?);
-                let Value::Text(status) = status else { return None };
-                let variant = if let Value::Text(variant) = variant { Some(variant) } else { None };
-                match row.measures.into_iter().next()? {
-                    Measured::Count(count) => Some((variant, status.parse().ok()?, count)),
-                    _ => None,
-                }
-            })
-            .collect())
     }
 }
 
@@ -162,60 +134,42 @@ fn rate(part: u64, of: u64) -> Option<f64> {
 }
 
 impl CampaignFigures {
-    /// The figures of counted messages: variant, state, how many.
+    /// The figures of what was counted.
     #[must_use]
-    pub fn of(
-        channel: CampaignChannel,
-        status: CampaignStatus,
-        counts: &[(Option<String>, CommunicationStatus, u64)],
-    ) -> Self {
-        use CommunicationStatus as Status;
-        let count = |wanted: Status| {
-            counts.iter().filter(|(_, status, _)| *status == wanted).map(|(.., count)| count).sum::<u64>()
-        };
-        let (sent, delivered, read, failed) =
-            (count(Status::Sent), count(Status::Delivered), count(Status::Read), count(Status::Failed));
-        let accepted = sent + delivered + read;
-        let names: BTreeSet<&str> =
-            counts.iter().filter_map(|(variant, ..)| variant.as_deref()).filter(|name| *name != HOLDOUT).collect();
-        let variants: Vec<VariantFigures> = names
-            .into_iter()
-            .map(|name| {
-                let count = |wanted: &[Status]| {
-                    let of = counts.iter().filter(|(variant, status, _)| {
-                        variant.as_deref() == Some(name) && wanted.contains(status)
-                    });
-                    of.map(|(.., count)| count).sum::<u64>()
-                };
-                let accepted = count(&[Status::Sent, Status::Delivered, Status::Read]);
-                let (delivered, read) = (count(&[Status::Delivered, Status::Read]), count(&[Status::Read]));
+    pub fn of(channel: CampaignChannel, status: CampaignStatus, statistics: &CampaignStatistics) -> Self {
+        let counts = statistics.counts;
+        let variants: Vec<VariantFigures> = statistics
+            .variants
+            .iter()
+            .filter(|(name, _)| *name != HOLDOUT)
+            .map(|(name, variant)| {
+                let counts = variant.counts;
                 VariantFigures {
-                    name: name.to_owned(),
-                    accepted,
-                    delivered,
-                    read,
-                    failed: count(&[Status::Failed]),
-                    delivered_rate: rate(delivered, accepted),
-                    read_rate: rate(read, accepted),
+                    name: name.clone(),
+                    sent: counts.sent,
+                    delivered: counts.delivered,
+                    read: counts.read,
+                    failed: counts.failed,
+                    delivered_rate: rate(counts.delivered, counts.sent),
+                    read_rate: rate(counts.read, counts.sent),
                 }
             })
             .collect();
         Self {
             channel: Some(channel),
             status,
-            audience: counts.iter().map(|(.., count)| count).sum(),
-            queued: count(Status::Queued),
-            sent,
-            delivered,
-            read,
-            failed,
-            suppressed: count(Status::Suppressed),
-            unknown: count(Status::Unknown),
-            accepted,
-            accepted_rate: rate(accepted, accepted + failed),
-            delivered_rate: rate(delivered + read, accepted),
-            read_rate: rate(read, accepted),
-            failed_rate: rate(failed, accepted + failed),
+            audience: counts.audience,
+            queued: counts.queued,
+            sent: counts.sent,
+            delivered: counts.delivered,
+            read: counts.read,
+            failed: counts.failed,
+            suppressed: counts.suppressed,
+            unknown: counts.unknown,
+            sent_rate: rate(counts.sent, counts.sent + counts.failed),
+            delivered_rate: rate(counts.delivered, counts.sent),
+            read_rate: rate(counts.read, counts.sent),
+            failed_rate: rate(counts.failed, counts.sent + counts.failed),
             best_variant: best(&variants),
             variants,
         }
@@ -232,13 +186,12 @@ impl CampaignFigures {
             self.failed,
             self.suppressed,
             self.unknown,
-            self.accepted,
         ];
-        let rates = [self.accepted_rate, self.delivered_rate, self.read_rate, self.failed_rate];
+        let rates = [self.sent_rate, self.delivered_rate, self.read_rate, self.failed_rate];
         let mut numbers: BTreeSet<String> = whole.iter().map(ToString::to_string).collect();
         let mut rates: Vec<f64> = rates.into_iter().flatten().collect();
         for variant in &self.variants {
-            let whole = [variant.accepted, variant.delivered, variant.read, variant.failed];
+            let whole = [variant.sent, variant.delivered, variant.read, variant.failed];
             numbers.extend(whole.iter().map(ToString::to_string));
             rates.extend([variant.delivered_rate, variant.read_rate].into_iter().flatten());
             numbers.extend(numbers_in(&variant.name));
@@ -250,7 +203,7 @@ impl CampaignFigures {
 
 /// The one variant that did better than every other, if that can be told.
 fn best(variants: &[VariantFigures]) -> Option<String> {
-    if variants.len() < 2 || variants.iter().any(|variant| variant.accepted + variant.failed < ENOUGH) {
+    if variants.len() < 2 || variants.iter().any(|variant| variant.sent + variant.failed < ENOUGH) {
         return None;
     }
     let by_reading = variants.iter().any(|variant| variant.read > 0);
@@ -280,18 +233,18 @@ pub fn summarise(figures: &CampaignFigures) -> String {
     };
     let mut parts = vec![format!("The campaign planned {}{way}.", messages(figures.audience))];
     let share = |rate: Option<f64>| rate.map_or_else(String::new, |rate| format!(" ({rate:.1}%)"));
-    if figures.accepted + figures.failed == 0 {
+    if figures.sent + figures.failed == 0 {
         parts.push("None has been handed over so far.".to_owned());
     } else {
         parts.push(format!(
             "{} handed over{}, and {} failed{}.",
-            if figures.accepted == 1 { "1 was".to_owned() } else { format!("{} were", figures.accepted) },
-            share(figures.accepted_rate),
+            if figures.sent == 1 { "1 was".to_owned() } else { format!("{} were", figures.sent) },
+            share(figures.sent_rate),
             figures.failed,
             share(figures.failed_rate),
         ));
     }
-    if figures.delivered + figures.read > 0 {
+    if figures.delivered > 0 {
         let read = match figures.read {
             0 => "none is known to have been read".to_owned(),
             read => format!("{read} {} read{}", if read == 1 { "was" } else { "were" }, share(figures.read_rate)),
@@ -394,14 +347,36 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::campaign::{CommunicationCounts, CommunicationStatus as Status};
 
-    fn figures(counts: &[(Option<&str>, CommunicationStatus, u64)]) -> CampaignFigures {
-        let counts: Vec<_> =
-            counts.iter().map(|(variant, status, count)| (variant.map(str::to_owned), *status, *count)).collect();
-        CampaignFigures::of(CampaignChannel::Email, CampaignStatus::Sent, &counts)
+    /// What was counted, message by message.
+    fn counted(of: &[(Option<&str>, Status, u64)]) -> CampaignStatistics {
+        let mut statistics = CampaignStatistics::default();
+        for (variant, status, count) in of {
+            add(&mut statistics.counts, *status, *count);
+            if let Some(variant) = variant {
+                add(&mut statistics.variants.entry((*variant).to_owned()).or_default().counts, *status, *count);
+            }
+        }
+        statistics
     }
 
-    use CommunicationStatus as Status;
+    fn add(counts: &mut CommunicationCounts, status: Status, count: u64) {
+        counts.audience += count;
+        match status {
+            Status::Queued => counts.queued += count,
+            Status::Sent | Status::Delivered | Status::Read => counts.sent += count,
+            Status::Failed => counts.failed += count,
+            Status::Suppressed => counts.suppressed += count,
+            Status::Unknown => counts.unknown += count,
+        }
+        counts.delivered += if matches!(status, Status::Delivered | Status::Read) { count } else { 0 };
+        counts.read += if status == Status::Read { count } else { 0 };
+    }
+
+    fn figures(of: &[(Option<&str>, Status, u64)]) -> CampaignFigures {
+        CampaignFigures::of(CampaignChannel::Email, CampaignStatus::Sent, &counted(of))
+    }
 
     #[test]
     fn a_campaign_in_words() {
@@ -474,17 +449,17 @@ mod tests {
             channel in 0_usize..5,
         ) {
             let counts: Vec<_> =
-                counts.into_iter().map(|(variant, status, count)| (variant, CommunicationStatus::ALL[status], count)).collect();
-            let told = CampaignFigures::of(CampaignChannel::ALL[channel], CampaignStatus::Sending, &counts);
+                counts.iter().map(|(variant, status, count)| (variant.as_deref(), Status::ALL[*status], *count)).collect();
+            let told = CampaignFigures::of(CampaignChannel::ALL[channel], CampaignStatus::Sending, &counted(&counts));
             let (allowed, text) = (told.numbers(), summarise(&told));
             for number in numbers_in(&text) {
                 prop_assert!(allowed.contains(&number), "{number} in {text}");
             }
             prop_assert_eq!(
                 told.audience,
-                told.queued + told.accepted + told.failed + told.suppressed + told.unknown
+                told.queued + told.sent + told.failed + told.suppressed + told.unknown
             );
-            for rate in [told.accepted_rate, told.delivered_rate, told.read_rate, told.failed_rate].into_iter().flatten() {
+            for rate in [told.sent_rate, told.delivered_rate, told.read_rate, told.failed_rate].into_iter().flatten() {
                 prop_assert!((0.0..=100.0).contains(&rate));
             }
         }
