@@ -1,6 +1,6 @@
 //! What the CRM reaches outside of itself.
 //!
-//! [`HttpModel`] asks the language model that the operator has named. [`GuardedHttp`] sends requests to addresses that an organization names, and sees to it that none of them reaches what
+//! [`GuardedHttp`] sends requests to addresses that an organization names, and sees to it that none of them reaches what
 //! lies inside:
 //!
 //! ```
@@ -15,7 +15,7 @@
 //! # }
 //! ```
 //!
-//! [`EmailChannel`] sends messages by a mail server.
+//! [`EmailChannel`] sends messages by a mail server, and [`HttpModel`] asks the language model that the operator has named.
 
 mod email;
 mod model;

@@ -1,9 +1,11 @@
-//! A language model behind the interface that OpenAI's chat completions have made common.
+//! A language model behind the interface of chat completions that many servers share.
 
-mod breaker;
 mod reply;
 
-use std::time::Duration;
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -24,8 +26,7 @@ use hyper_util::{
 use serde_json::json;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use self::breaker::Breaker;
-use crate::{TlsError, outbound::tls};
+use crate::{Breaker, TlsError, outbound::tls};
 
 /// How long an answer is waited for, a second try included.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -50,27 +51,25 @@ pub struct ModelOptions {
     pub model: String,
     /// How long an answer is waited for, a second try included: 10 seconds.
     pub timeout: Duration,
-    /// How long a model rests that has failed five times: 30 seconds.
-    pub rest: Duration,
 }
 
 impl ModelOptions {
     /// A model with the usual times.
     #[must_use]
     pub const fn new(base_url: String, model: String, api_key: Option<Secret<String>>) -> Self {
-        Self { base_url, api_key, model, timeout: TIMEOUT, rest: Duration::from_secs(30) }
+        Self { base_url, api_key, model, timeout: TIMEOUT }
     }
 }
 
-/// Asks a model by HTTP. After an answer 429 or 5xx it is asked once more; after five failures it rests for a while, and
-/// then one request tries whether it is back.
+/// Asks a model by HTTP. After an answer 429 or 5xx it is asked once more; after five failures on end it is left alone for
+/// a while, and then one request tries whether it is back.
 #[derive(Debug)]
 pub struct HttpModel {
     options: ModelOptions,
     address: Uri,
     authorization: Option<HeaderValue>,
     connections: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
-    breaker: Breaker,
+    breaker: Mutex<Breaker>,
 }
 
 /// The model's settings cannot be used.
@@ -118,8 +117,11 @@ impl HttpModel {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE)
             .build(connector);
-        let breaker = Breaker::new(options.rest);
-        Ok(Self { options, address, authorization, connections, breaker })
+        Ok(Self { options, address, authorization, connections, breaker: Mutex::default() })
+    }
+
+    fn breaker<T>(&self, act: impl FnOnce(&mut Breaker) -> T) -> T {
+        act(&mut self.breaker.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn body(&self, request: &ModelRequest) -> Bytes {
@@ -166,7 +168,10 @@ impl HttpModel {
 #[async_trait]
 impl LanguageModel for HttpModel {
     async fn complete(&self, request: ModelRequest) -> Result<String, ModelFailure> {
-        let mut pass = self.breaker.enter(Instant::now()).ok_or(ModelFailure::Resting)?;
+        if !self.breaker(|breaker| breaker.admits(Instant::now())) {
+            return Err(ModelFailure::Resting);
+        }
+        let mut asking = Asking { model: self, told: false };
         let (body, end) = (self.body(&request), Instant::now() + self.options.timeout);
         let mut answer = self.ask(&body, end).await;
         if let Err(ModelFailure::Rejected(429 | 500..=599)) = answer
@@ -175,11 +180,24 @@ impl LanguageModel for HttpModel {
             sleep(PAUSE).await;
             answer = self.ask(&body, end).await;
         }
-        match &answer {
-            // Whatever it said, it is there.
-            Ok(_) | Err(ModelFailure::Unusable(_)) => pass.succeed(),
-            Err(_) => pass.fail(),
-        }
+        // Whatever it said, it is there.
+        let is_there = matches!(answer, Ok(_) | Err(ModelFailure::Unusable(_)));
+        asking.told = true;
+        self.breaker(|breaker| if is_there { breaker.succeeded() } else { breaker.failed(Instant::now()) });
         reply::content(&answer?)
+    }
+}
+
+/// A request that may end before its answer, because whoever asked went away.
+struct Asking<'a> {
+    model: &'a HttpModel,
+    told: bool,
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        if !self.told {
+            self.model.breaker(Breaker::gave_up);
+        }
     }
 }
