@@ -221,7 +221,8 @@ mod tests {
         rule_of_answer(&answer.to_string(), &declared_catalog()).map(|rule| rule.to_string())
     }
 
-    fn one(field: &str, op: &str, value: Value) -> Value {
+    fn one(field: &str, op: &str, value: impl Into<Value>) -> Value {
+        let value: Value = value.into();
         json!({"ok": true, "groups": [{"rules": [{"field": field, "op": op, "value": value}]}]})
     }
 
