@@ -4,7 +4,7 @@
 //! `cargo bench --bench million` starts a private PostgreSQL server with everything durable, fills it, and prints one
 //! line for each kind of work: requests a second of both, the ratio (median, least and greatest of the rounds), and
 //! the times of ours. Import and export stand beside `COPY` of the same rows. `MILLION=100000` takes fewer customers, `ROUNDS` more or fewer rounds, `ONLY=search` one kind; `ONLY=inside`
-//! is the store without HTTP.
+//! is the store without HTTP, `ONLY=segment` its counts of segments, over a million orders beside.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a bench that cannot go on ends")]
 #![expect(clippy::disallowed_methods, reason = "a bare server takes ids and the time from where it finds them")]
@@ -56,6 +56,9 @@ fn main() {
             inside::get(&stage, rounds).await;
             inside::count(&stage, rounds).await;
             inside::group(&stage, rounds).await;
+        }
+        if only.as_deref().is_none_or(|only| "segment".contains(only)) {
+            inside::segments(&stage, rounds).await;
         }
         for work in works(&stage) {
             if only.as_deref().is_none_or(|only| work.name.contains(only)) {

@@ -10,10 +10,11 @@ use crm_core::{
     crm::collections,
     customer::Customer,
     id::OrganizationId,
+    order::Order,
     record::Record as _,
     store::{
-        Change, Comparison, CustomIndex, Field, FieldKind, FieldRef, Filter, Json, Money, Query, Row, Scope, Sort,
-        Store as _, Value, evaluate,
+        Change, Comparison, CustomIndex, Field, FieldKind, FieldRef, Filter, Json, Money, Query, RelatedFilter,
+        RelatedMeasure, Row, Scope, Sort, Store as _, Value, evaluate,
     },
     time::Timestamp,
 };
@@ -232,4 +233,48 @@ async fn other_orders_work_and_are_marked_slow() {
     assert!(found.slow && found.has_more && found.rows.len() == LIMIT);
     let by_name = page(Filter::ALL, &[(field("name"), true)]);
     assert!(!store.find(scope(TENANTS[0]), Customer::COLLECTION, &by_name).await.unwrap().slow);
+}
+
+/// An order of that number: three of a customer, dates one after the other.
+fn order(tenant: Uuid, number: u32) -> Row {
+    let value = |field: &Field| match (field.name, field.kind) {
+        ("id", _) => Value::Id(id(number)),
+        ("organization_id", _) => Value::Id(tenant),
+        ("customer_id", _) => Value::Id(id(number / 3)),
+        ("items", _) => Value::Json(Json::from_trusted("[]")),
+        _ if field.optional => Value::Null,
+        (_, FieldKind::Integer) => Value::Integer(1),
+        (_, FieldKind::Money) => Value::Money(Money::from_ten_thousandths(i64::from(number) * 100).unwrap()),
+        (_, FieldKind::Text) => Value::Text("paid".to_owned()),
+        (_, FieldKind::Timestamp) => at(number),
+        (_, FieldKind::Json) => Value::Json(Json::default()),
+        (name, kind) => panic!("{name}: no value of {kind:?} for it"),
+    };
+    Row(Order::COLLECTION.fields.iter().map(value).collect())
+}
+
+#[tokio::test]
+async fn conditions_on_orders_run_along_an_index_of_orders() {
+    let server = Mongo::start_with(&["MONGOGW_ORDERED_INDEXES=1"]).unwrap_or_else(|error| panic!("{error}"));
+    let store = MongoStore::connect(&server.url("orders_plans")).await.unwrap();
+    store.migrate(collections(), &|_, _, _| {}).await.unwrap();
+    for tenant in TENANTS {
+        for first in (0..6_000).step_by(1_000) {
+            let rows = (first..first + 1_000).map(|number| order(tenant, number)).collect();
+            store.commit(scope(tenant), vec![Change::Insert { collection: Order::COLLECTION, rows }]).await.unwrap();
+        }
+    }
+    let lately = Filter::compare(Order::date.field(), Comparison::GreaterOrEqual, at(5_900));
+    for (filter, index) in [(Filter::ALL, "by_"), (lately, "by_date")] {
+        let related = RelatedFilter {
+            collection: Order::COLLECTION,
+            key: Order::customer_id.name(),
+            filter,
+            measure: RelatedMeasure::Count,
+            comparison: Comparison::GreaterOrEqual,
+            value: Value::Integer(2),
+        };
+        let told = store.explain_related(TENANTS[0], &related).await.unwrap().to_string();
+        assert!(told.contains("IXSCAN") && told.contains(index) && !told.contains("COLLSCAN"), "{index}: {told}");
+    }
 }

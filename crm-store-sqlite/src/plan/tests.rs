@@ -3,11 +3,14 @@
 use std::sync::Arc;
 
 use crm_core::{
+    customer::Customer,
     id::OrganizationId,
-    record::HEAD,
+    order::Order,
+    record::{HEAD, Record as _},
     store::{
         Change, Collection, Comparison, CustomIndex, Field, FieldKind, FieldRef, Filter, Index, IndexField, Json,
-        Money, Placement, Position, Query, Row, Scope, Sort, Store as _, UniqueKey, Value, evaluate,
+        Money, Placement, Position, Query, RelatedFilter, RelatedMeasure, Row, Scope, Sort, Store as _, UniqueKey,
+        Value, evaluate,
     },
     time::Timestamp,
 };
@@ -328,5 +331,111 @@ async fn orders_without_an_index_say_so() {
         (live(), [by(declared("name"), false), by(declared("spend"), true)].concat()),
     ] {
         assert!(stage.plan(&Query::new(filter, 20).sorted(sort)).await.1);
+    }
+}
+
+/// A row of a declared collection: these values, and else whatever its fields may hold.
+fn filled(collection: &'static Collection, values: &[(&str, Value)]) -> Row {
+    let value = |field: &Field| match (values.iter().find(|(name, _)| *name == field.name), field.kind) {
+        (Some((_, value)), _) => value.clone(),
+        (None, _) if field.optional => Value::Null,
+        (None, FieldKind::Bool) => Value::Bool(false),
+        (None, FieldKind::Integer) => Value::Integer(1),
+        (None, FieldKind::Number) => Value::Number(0.0),
+        (None, FieldKind::Money) => Value::Money(Money::ZERO),
+        (None, FieldKind::Text) => Value::Text("paid".to_owned()),
+        (None, FieldKind::Timestamp) => instant(0),
+        (None, FieldKind::TextList) => Value::TextList(Vec::new()),
+        (None, FieldKind::Json) => Value::Json(Json::from_trusted("[]")),
+        (None, FieldKind::Id | FieldKind::Date) => panic!("no value for {}", field.name),
+    };
+    Row(collection.fields.iter().map(value).collect())
+}
+
+/// Whoever bought so, and so often, is found by one pass along an index of orders, and then looked up by id; common
+/// conditions on customers run along theirs.
+#[tokio::test]
+async fn segments_run_along_indexes() {
+    let folder = TempDir::new().unwrap();
+    let options = SqliteOptions::new(folder.path().join("crm.db")).durability(Durability::Process);
+    let store = Arc::new(SqliteStore::open_with(options).await.unwrap());
+    store.migrate(crm_core::crm::collections(), &|_, _, _| {}).await.unwrap();
+    for organization in [OURS, THEIRS] {
+        let id = |number: u32| Value::Id(Uuid::from_u128(organization.as_u128() << 32 | u128::from(number)));
+        let of = ("organization_id", Value::Id(organization));
+        let customers = (0..500).map(|n| {
+            let spend = Value::Money(Money::from_ten_thousandths(i64::from(n) * 10_000).unwrap());
+            let (active, metadata) = (instant(i64::from(n)), Value::Json(Json::default()));
+            let values = [
+                ("id", id(n)),
+                of.clone(),
+                ("spend", spend),
+                ("active_at", active),
+                ("metadata", metadata.clone()),
+                ("custom", metadata),
+            ];
+            filled(Customer::COLLECTION, &values)
+        });
+        let orders = (0..2000).map(|n| {
+            let date = instant(i64::from(n));
+            let empty = Value::Json(Json::default());
+            let values = [
+                ("id", id(n)),
+                of.clone(),
+                ("customer_id", id(n % 300)),
+                ("date", date),
+                ("metadata", empty.clone()),
+                ("custom", empty),
+            ];
+            filled(Order::COLLECTION, &values)
+        });
+        let changes = vec![
+            Change::Insert { collection: Customer::COLLECTION, rows: customers.collect() },
+            Change::Insert { collection: Order::COLLECTION, rows: orders.collect() },
+        ];
+        store.commit(Scope::Organization(OrganizationId(organization)), changes).await.unwrap();
+    }
+    let bought = |filter, measure, value| {
+        let (key, comparison) = (Order::customer_id.name(), Comparison::GreaterOrEqual);
+        Filter::Related(Box::new(RelatedFilter {
+            collection: Order::COLLECTION,
+            key,
+            filter,
+            measure,
+            comparison,
+            value,
+        }))
+    };
+    let two = Value::Integer(2);
+    let much = Value::Money(Money::from_ten_thousandths(50_000).unwrap());
+    let lately = Filter::compare(Order::date.field(), Comparison::GreaterOrEqual, instant(1_900));
+    let rich = Customer::spend.greater_than(Money::from_ten_thousandths(4_900_000).unwrap());
+    let quiet = Filter::compare(Customer::active_at.field(), Comparison::LessOrEqual, instant(20));
+    for (filter, along) in [
+        (
+            bought(Filter::ALL, RelatedMeasure::Count, two.clone()),
+            "SEARCH r USING COVERING INDEX orders_by_customer_id_date_down",
+        ),
+        (
+            bought(Filter::ALL, RelatedMeasure::Sum("amount"), much),
+            "SEARCH r USING INDEX orders_by_customer_id_date_down",
+        ),
+        (bought(lately, RelatedMeasure::Count, two), "SEARCH r USING "),
+        (rich.clone(), "customers_by_spend_down"),
+        (quiet.clone(), "customers_by_active_at"),
+        (rich.and(quiet), "customers_by_"),
+    ] {
+        let filter = Customer::deleted_at.missing().and(filter);
+        let layout = store.layouts.of(Customer::COLLECTION);
+        let rows = Rows::new(&store.layouts, &layout, Some(OURS), &filter);
+        let mut count = Statement::new("SELECT count(*) FROM ");
+        rows.push_table(&mut count, &filter);
+        rows.push_where(&mut count, &filter).unwrap();
+        let mut reader = store.pool.acquire().await.unwrap();
+        let lines = reader.all(count.explained()).await.unwrap();
+        reader.release();
+        let plan: String = lines.iter().map(|line| line.get::<String, _>(3) + "\n").collect();
+        assert!(plan.contains(along) && !plan.contains("SCAN r") && !plan.contains("CORRELATED"), "{along}:\n{plan}");
+        assert!(!plan.contains("SCAN t") || plan.contains("SCAN t USING INDEX"), "{along}:\n{plan}");
     }
 }
