@@ -100,8 +100,8 @@ impl HttpModel {
         }
         let authorization = match &options.api_key {
             Some(key) => {
-                let mut value = HeaderValue::try_from(format!("Bearer {}", key.expose()))
-                    .map_err(|_| ModelOptionsError::Key)?;
+                let mut value =
+                    HeaderValue::try_from(format!("Bearer {}", key.expose())).map_err(|_| ModelOptionsError::Key)?;
                 value.set_sensitive(true);
                 Some(value)
             }
@@ -159,7 +159,9 @@ impl HttpModel {
         let body = timeout_at(end, Limited::new(response.into_body(), LARGEST).collect()).await;
         match body.map_err(|_| ModelFailure::TimedOut)? {
             Ok(body) => Ok(body.to_bytes()),
-            Err(error) if error.is::<http_body_util::LengthLimitError>() => Err(ModelFailure::Unusable("it is too large")),
+            Err(error) if error.is::<http_body_util::LengthLimitError>() => {
+                Err(ModelFailure::Unusable("it is too large"))
+            }
             Err(_) => Err(ModelFailure::Unreachable),
         }
     }

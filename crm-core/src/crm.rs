@@ -38,8 +38,8 @@ use crate::{
     order::{Order, OrderHandler},
     personal_data::ErasureHandler,
     port::{
-        Channel, Channels, Clock, EventSink, InProcessJobSignal, JobSignal, LanguageModel, OperatingSystemRandom, Outbound, Random,
-        RecordService, RequestLimiter, SystemClock,
+        Channel, Channels, Clock, EventSink, InProcessJobSignal, JobSignal, LanguageModel, OperatingSystemRandom,
+        Outbound, Random, RecordService, RequestLimiter, SystemClock,
         cache::{Cache, SharedCache},
         queue::SharedQueue,
     },

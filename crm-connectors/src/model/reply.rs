@@ -61,10 +61,18 @@ mod tests {
     fn what_a_model_says() {
         assert_eq!(said(&json!({"message": {"content": " {} "}, "finish_reason": "stop"})), Ok("{}".to_owned()));
         assert_eq!(said(&json!({"message": {"content": "```json\n{\"a\":1}\n```"}})), Ok("{\"a\":1}".to_owned()));
-        assert_eq!(said(&json!({"message": {"content": "{\"a"}, "finish_reason": "length"})), Err(ModelFailure::Truncated));
+        assert_eq!(
+            said(&json!({"message": {"content": "{\"a"}, "finish_reason": "length"})),
+            Err(ModelFailure::Truncated)
+        );
         assert_eq!(said(&json!({"message": {"content": null, "refusal": "No."}})), Err(ModelFailure::Declined));
-        assert_eq!(said(&json!({"message": {"content": "x"}, "finish_reason": "content_filter"})), Err(ModelFailure::Declined));
-        for body in ["", "[]", "null", "{\"choices\":[]}", "{\"choices\":[{}]}", "{\"choices\":[{\"message\":{}}]}", "<html>"] {
+        assert_eq!(
+            said(&json!({"message": {"content": "x"}, "finish_reason": "content_filter"})),
+            Err(ModelFailure::Declined)
+        );
+        for body in
+            ["", "[]", "null", "{\"choices\":[]}", "{\"choices\":[{}]}", "{\"choices\":[{\"message\":{}}]}", "<html>"]
+        {
             assert!(matches!(content(body.as_bytes()), Err(ModelFailure::Unusable(_))), "{body}");
         }
     }

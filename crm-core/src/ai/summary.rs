@@ -265,9 +265,8 @@ pub fn summarise(figures: &CampaignFigures) -> String {
     if !rest.is_empty() {
         parts.push(format!("Besides, there are {}.", rest.join(", ")));
     }
-    let winner = figures.best_variant.as_ref().and_then(|best| {
-        figures.variants.iter().find(|variant| variant.name == *best)
-    });
+    let winner =
+        figures.best_variant.as_ref().and_then(|best| figures.variants.iter().find(|variant| variant.name == *best));
     if let Some(winner) = winner {
         let (rate, what) = match winner.read_rate.filter(|rate| *rate > 0.0) {
             Some(rate) => (rate, "read"),
@@ -293,9 +292,9 @@ fn model_request(figures: &CampaignFigures) -> ModelRequest {
 /// Whether a model's paragraph says nothing but what the figures say, as far as numbers go.
 fn holds(text: &str, figures: &CampaignFigures) -> bool {
     const IN_WORDS: [&str; 33] = [
-        "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "dozen", "twenty",
-        "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety", "hundred", "thousand", "million", "half",
-        "third", "thirds", "quarter", "quarters", "double", "doubled", "twice", "triple",
+        "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "dozen",
+        "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety", "hundred", "thousand", "million",
+        "half", "third", "thirds", "quarter", "quarters", "double", "doubled", "twice", "triple",
     ];
     let words = text.split(|character: char| !character.is_alphanumeric()).map(str::to_lowercase);
     let allowed = figures.numbers();

@@ -7,6 +7,7 @@ mod support;
 
 mod campaign;
 mod commands;
+mod fields;
 mod import;
 mod jobs;
 mod killed;

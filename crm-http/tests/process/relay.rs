@@ -88,6 +88,11 @@ async fn killed_with_the_store_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_with_mongodb_alone() {
+    killed(Place::new(Engine::Mongo), &[], None).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_with_rabbitmq() {
     let url = block_in_place(|| RABBITMQ.url());
     let observer = Observer::start(&url, "killed").await;

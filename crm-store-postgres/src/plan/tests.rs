@@ -3,6 +3,8 @@
 //! Not the plan is looked at but what the server counts: the statement is run as the store runs it, prepared, and often
 //! enough that the server may have settled on a plan that does not look at the values.
 
+mod background;
+
 use std::{
     fmt::Write as _,
     sync::{
@@ -131,7 +133,7 @@ fn orders(filter: Filter, measure: RelatedMeasure, comparison: Comparison, value
 }
 
 struct Stage {
-    store: PostgresStore,
+    store: Arc<PostgresStore>,
     rows: Arc<Vec<Row>>,
 }
 
@@ -170,7 +172,7 @@ async fn stage() -> Stage {
     session.run("SELECT pg_advisory_lock(1)").await.unwrap();
     session.run(&format!("CREATE DATABASE {name} TEMPLATE template")).await.unwrap();
     let options = PostgresOptions::parse(&server.url(&name)).unwrap();
-    Stage { store: PostgresStore::connect_with(options).await.unwrap(), rows: Arc::clone(rows) }
+    Stage { store: Arc::new(PostgresStore::connect_with(options).await.unwrap()), rows: Arc::clone(rows) }
 }
 
 fn declared(name: &'static str) -> FieldRef {
