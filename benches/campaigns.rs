@@ -26,7 +26,7 @@ use crm_core::{
     job::runner,
     port::{Clock as _, SystemClock},
     record::{Meta, Record as _},
-    store::{Change, SharedStore, Store as _},
+    store::{Change, SharedStore},
     tenancy::NewOrganization,
     text::Line,
 };

@@ -384,22 +384,24 @@ async fn each_related(
     Ok(found)
 }
 
-/// One grouped pass over related records.
-struct Grouped {
-    pipeline: Vec<Document>,
-    /// Whether a record without any compares so too: then the pass finds those who do not.
-    none_counts: bool,
-}
-
-fn grouped(rows: &Rows<'_>, related: &RelatedFilter) -> StoreResult<Grouped> {
+/// The records whose measure compares so; or, where a record without any compares so too, all but those whose measure
+/// does not.
+async fn related_ids(
+    session: &mut Session<'_>,
+    organization: Option<Uuid>,
+    related: &RelatedFilter,
+    left: &mut usize,
+) -> Result<Filter, Fault> {
+    let collection = related.collection;
     let operand = match &related.value {
         Value::Integer(value) => decimal::of_integer(*value),
         Value::Money(value) => decimal::of_money(*value),
-        _ => return Err(StoreError::Misuse(format!("{}: no operand for a measure", related.collection.name))),
+        _ => return Err(StoreError::Misuse(format!("{}: no operand for a measure", collection.name)).into()),
     };
     let none_counts = related.comparison.holds(decimal::scaled(operand, 4).map(|operand| 0.cmp(&operand)));
+    let layout = session.store.layouts.of(collection);
     let present = vec![doc! { related.key: { "$exists": true } }];
-    let matching = rows.matching(&related.filter, present)?;
+    let matching = Rows { layout: &layout, organization }.matching(&related.filter, present)?;
     let measure = match related.measure {
         RelatedMeasure::Count => doc! { "$sum": 1 },
         // As decimals, since the sum of 64-bit numbers becomes a double where it is larger.
@@ -412,33 +414,6 @@ fn grouped(rows: &Rows<'_>, related: &RelatedFilter) -> StoreResult<Grouped> {
         doc! { "$match": { "measure": if none_counts { doc! { "$not": compared } } else { compared } } },
         doc! { "$project": { "_id": 1 } },
     ];
-    Ok(Grouped { pipeline, none_counts })
-}
-
-/// What the server does for one condition on related records.
-pub(crate) async fn explain_related(
-    store: &MongoStore,
-    organization: Uuid,
-    related: &RelatedFilter,
-) -> StoreResult<Document> {
-    let layout = store.layouts.of(related.collection);
-    let Grouped { pipeline, .. } = grouped(&Rows { layout: &layout, organization: Some(organization) }, related)?;
-    let aggregate = doc! { "aggregate": related.collection.name, "pipeline": pipeline, "cursor": {} };
-    let explain = doc! { "explain": aggregate, "verbosity": "queryPlanner" };
-    store.database.run_command(explain).await.map_err(failure::running)
-}
-
-/// The records whose measure compares so; or, where a record without any compares so too, all but those whose measure
-/// does not.
-async fn related_ids(
-    session: &mut Session<'_>,
-    organization: Option<Uuid>,
-    related: &RelatedFilter,
-    left: &mut usize,
-) -> Result<Filter, Fault> {
-    let collection = related.collection;
-    let layout = session.store.layouts.of(collection);
-    let Grouped { pipeline, none_counts } = grouped(&Rows { layout: &layout, organization }, related)?;
     let mut ids = Vec::new();
     session
         .aggregate(collection, pipeline, |answer| {

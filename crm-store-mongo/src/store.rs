@@ -78,19 +78,6 @@ impl MongoStore {
         read::explain(self, scope, collection, query).await
     }
 
-    /// What the server does for one condition on related records, as its `explain` tells: for tests of the indexes.
-    ///
-    /// # Errors
-    /// As [`Store::find`].
-    #[doc(hidden)]
-    pub async fn explain_related(
-        &self,
-        organization: Uuid,
-        related: &crm_core::store::RelatedFilter,
-    ) -> StoreResult<bson::Document> {
-        read::explain_related(self, organization, related).await
-    }
-
     pub(crate) fn collection(&self, collection: &'static Collection) -> Documents<RawDocumentBuf> {
         self.database.collection(collection.name)
     }

@@ -5,24 +5,15 @@
 
 #![expect(clippy::panic, clippy::unwrap_used, reason = "a test ends where something is not as it should be")]
 
-use std::sync::Arc;
-
 use bson::{Document, RawDocument, RawDocumentBuf};
 use crm_core::{
-    Crm, async_trait,
     crm::collections,
     customer::Customer,
-    event::{Event, relay},
     id::OrganizationId,
-    job::{Job, runner},
-    order::Order,
-    port::EventSink,
     record::Record as _,
     store::{
-        Change, Collection, Comparison, CustomIndex, Field, FieldKind, FieldRef, Filter, Json, Money, Query,
-        RelatedFilter, RelatedMeasure, Row, Scope, SharedStore, Sort, Store as _, Value,
-        double::{Asked, Double, Recorder},
-        evaluate,
+        Change, Comparison, CustomIndex, Field, FieldKind, FieldRef, Filter, Json, Money, Query, Row, Scope, Sort,
+        Store as _, Value, evaluate,
     },
     time::Timestamp,
 };
@@ -229,95 +220,6 @@ async fn pages_read_little_more_than_they_answer() {
     assert!(faults.is_empty(), "{}", faults.join("\n\n"));
 }
 
-/// A row whose other fields say nothing.
-fn row(collection: &'static Collection, number: u32, said: impl Fn(&str) -> Option<Value>) -> Row {
-    let value = |field: &Field| match field.name {
-        "id" => Value::Id(id(number)),
-        // Who looks for the jobs of others than those it runs some for passes over the waiting ones of these.
-        "organization_id" => Value::Id(Uuid::from_u128(u128::from(number % 4 + 1))),
-        "created_at" | "updated_at" => at(number),
-        name => said(name).unwrap_or_else(|| match field.kind {
-            _ if field.optional => Value::Null,
-            FieldKind::Bool => Value::Bool(false),
-            FieldKind::Integer => Value::Integer(1),
-            FieldKind::Json => Value::Json(Json::from_trusted("{\"done\":0,\"total\":null,\"unit\":\"rows\"}")),
-            FieldKind::Id => Value::Id(Uuid::from_u128(u128::from(number))),
-            _ => text("customer.created"),
-        }),
-    };
-    Row(collection.fields.iter().map(value).collect())
-}
-
-/// So much is done of what the background does, and so much waits.
-const DONE: u32 = 8_000;
-const WAITING: u32 = 600;
-
-fn job(number: u32) -> Row {
-    let waits = number >= DONE;
-    row(Job::COLLECTION, number, |name| match name {
-        "state" => Some(text(if waits { "queued" } else { "succeeded" })),
-        "priority" => Some(text(["high", "normal", "low"][number as usize / 2 % 3])),
-        "created_by_type" => Some(text("system")),
-        "due_at" => waits.then(|| at(number)),
-        "max_attempts" => Some(Value::Integer(5)),
-        "attempts" => Some(Value::Integer(0)),
-        "finished_at" => (!waits).then(|| at(number)),
-        _ => None,
-    })
-}
-
-/// Some of those that wait are held back.
-fn event(number: u32) -> Row {
-    row(Event::COLLECTION, number, |name| match name {
-        "published_at" => (number < DONE).then(|| at(number)),
-        "held_by" => (number >= DONE && number.is_multiple_of(3)).then(|| Value::Id(Uuid::from_u128(1))),
-        "partition" => Some(Value::Integer(i64::from(number % 8))),
-        _ => None,
-    })
-}
-
-/// Takes every event.
-#[derive(Debug)]
-struct Sink;
-
-#[async_trait]
-impl EventSink for Sink {
-    async fn publish(&self, _: &[Event]) -> crm_core::Result<()> {
-        Ok(())
-    }
-}
-
-/// Which events are to be handed on, and which job is next, is asked again and again.
-#[tokio::test]
-async fn what_is_next_is_found_among_what_is_done() {
-    let server = Mongo::start_with(&["MONGOGW_ORDERED_INDEXES=1"]).unwrap_or_else(|error| panic!("{error}"));
-    let store = Arc::new(MongoStore::connect(&server.url("background")).await.unwrap());
-    store.migrate(collections(), &|_, _, _| {}).await.unwrap();
-    for (collection, make) in [(Job::COLLECTION, job as fn(u32) -> Row), (Event::COLLECTION, event)] {
-        for numbers in (0..DONE + WAITING).collect::<Vec<_>>().chunks(1_000) {
-            let rows = numbers.iter().map(|number| make(*number)).collect();
-            store.commit(Scope::Installation, vec![Change::Insert { collection, rows }]).await.unwrap();
-        }
-    }
-    let recorder = Arc::new(Double(Recorder::new(Arc::clone(&store))));
-    let shared: SharedStore = Arc::clone(&recorder) as _;
-    let crm = Crm::builder(shared).event_sink(Sink).job_workers(2).build();
-    assert!(relay::publish_pending(&crm).await.unwrap() > 0);
-    runner::run(crm, async {}).await;
-
-    let asked = recorder.take();
-    let of = |collection: &Collection| asked.iter().filter(|asked| asked.collection.name == collection.name).count();
-    assert!(of(Event::COLLECTION) >= 1 && of(Job::COLLECTION) >= 3, "{asked:#?}");
-    for Asked { scope, collection, query, .. } in asked {
-        let told = store.explain(scope, collection, &query).await.unwrap();
-        let (read, _) = examined(&told);
-        let found = store.find(scope, collection, &query).await.unwrap().rows.len();
-        // The key of the index and the document; what comes after the last one tells whether there is more.
-        let most = i64::try_from(3 * found + 5 * LIMIT).unwrap();
-        assert!(read <= most, "{}: {read} read for {found} rows\n{query:#?}\n{}", collection.name, stages(&told));
-    }
-}
-
 #[tokio::test]
 async fn other_orders_work_and_are_marked_slow() {
     let server = Mongo::start_with(&[]).unwrap_or_else(|error| panic!("{error}"));
@@ -330,48 +232,4 @@ async fn other_orders_work_and_are_marked_slow() {
     assert!(found.slow && found.has_more && found.rows.len() == LIMIT);
     let by_name = page(Filter::ALL, &[(field("name"), true)]);
     assert!(!store.find(scope(TENANTS[0]), Customer::COLLECTION, &by_name).await.unwrap().slow);
-}
-
-/// An order of that number: three of a customer, dates one after the other.
-fn order(tenant: Uuid, number: u32) -> Row {
-    let value = |field: &Field| match (field.name, field.kind) {
-        ("id", _) => Value::Id(id(number)),
-        ("organization_id", _) => Value::Id(tenant),
-        ("customer_id", _) => Value::Id(id(number / 3)),
-        ("items", _) => Value::Json(Json::from_trusted("[]")),
-        _ if field.optional => Value::Null,
-        (_, FieldKind::Integer) => Value::Integer(1),
-        (_, FieldKind::Money) => Value::Money(Money::from_ten_thousandths(i64::from(number) * 100).unwrap()),
-        (_, FieldKind::Text) => Value::Text("paid".to_owned()),
-        (_, FieldKind::Timestamp) => at(number),
-        (_, FieldKind::Json) => Value::Json(Json::default()),
-        (name, kind) => panic!("{name}: no value of {kind:?} for it"),
-    };
-    Row(Order::COLLECTION.fields.iter().map(value).collect())
-}
-
-#[tokio::test]
-async fn conditions_on_orders_run_along_an_index_of_orders() {
-    let server = Mongo::start_with(&["MONGOGW_ORDERED_INDEXES=1"]).unwrap_or_else(|error| panic!("{error}"));
-    let store = MongoStore::connect(&server.url("orders_plans")).await.unwrap();
-    store.migrate(collections(), &|_, _, _| {}).await.unwrap();
-    for tenant in TENANTS {
-        for first in (0..6_000).step_by(1_000) {
-            let rows = (first..first + 1_000).map(|number| order(tenant, number)).collect();
-            store.commit(scope(tenant), vec![Change::Insert { collection: Order::COLLECTION, rows }]).await.unwrap();
-        }
-    }
-    let lately = Filter::compare(Order::date.field(), Comparison::GreaterOrEqual, at(5_900));
-    for (filter, index) in [(Filter::ALL, "by_"), (lately, "by_date")] {
-        let related = RelatedFilter {
-            collection: Order::COLLECTION,
-            key: Order::customer_id.name(),
-            filter,
-            measure: RelatedMeasure::Count,
-            comparison: Comparison::GreaterOrEqual,
-            value: Value::Integer(2),
-        };
-        let told = store.explain_related(TENANTS[0], &related).await.unwrap().to_string();
-        assert!(told.contains("IXSCAN") && told.contains(index) && !told.contains("COLLSCAN"), "{index}: {told}");
-    }
 }

@@ -71,7 +71,7 @@ on_every_store! {
         let shop = app.staffed("Shop").await;
         let (admin, organization) = (&shop.admin, &shop.organization);
         let mut everybody = customers(organization, 60).await;
-        let own = admin.post("/customers", json!({"name": "Ravi", "tags": ["paris"], "team_id": shop.team})).await.created();
+        let own = shop.agent.post("/customers", json!({"name": "Ravi", "tags": ["paris"]})).await.created();
         everybody.push(own.id().to_owned());
         let wrong = json!({
             "name": "Sale", "channel": "mock", "message": "Hi {{nickname}}", "segment_id": own.id(),

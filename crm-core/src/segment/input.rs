@@ -141,7 +141,7 @@ pub struct WithRules<T> {
 
 impl<T: FromInput> FromInput for WithRules<T> {
     fn from_input(json: &RawValue) -> Result<Self, FieldErrors> {
-        let rules = Members::parse(json).ok().and_then(|mut members| members.take(&["rules_json"]));
+        let rules = Members::parse(json)?.take(&["rules_json"]);
         Ok(Self { input: T::from_input(json), rules: rules.map(ToOwned::to_owned) })
     }
 }

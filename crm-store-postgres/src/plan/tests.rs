@@ -22,7 +22,7 @@ use crm_core::{
     record::{Meta, Record as _},
     store::{
         Aggregation, Change, Collection, Comparison, CustomIndex, FieldKind, FieldRef, Filter, Group, Json, Measure,
-        Money, Query, RelatedFilter, RelatedMeasure, Row, Scope, Sort, Store as _, Value, evaluate,
+        Money, Query, Row, Scope, Sort, Store as _, Value, evaluate,
     },
     time::Timestamp,
 };
@@ -124,12 +124,6 @@ fn order(organization: Uuid, n: u32) -> Order {
 
 fn buyer(number: u32) -> CustomerId {
     CustomerId(Uuid::from_u128(u128::from(number) + 1))
-}
-
-/// A condition on a customer's orders.
-fn orders(filter: Filter, measure: RelatedMeasure, comparison: Comparison, value: Value) -> Filter {
-    let key = Order::customer_id.name();
-    Filter::Related(Box::new(RelatedFilter { collection: Order::COLLECTION, key, filter, measure, comparison, value }))
 }
 
 struct Stage {
@@ -420,30 +414,6 @@ async fn counts_and_groups_read_no_records() {
         ("customers_by_active_at", stage.counted(&idle).await.1),
     ] {
         assert!(plan.contains("Index Only Scan") && plan.contains(index), "{index}:\n{plan}");
-    }
-}
-
-/// Whoever bought so, and so often, is found by one pass over as much of an index as the condition names, which holds all
-/// that is asked: no order is read, and no customer is looked for one by one.
-#[tokio::test]
-async fn conditions_on_orders_read_no_orders() {
-    let stage = stage().await;
-    let lately = Filter::compare(Order::date.field(), Comparison::GreaterOrEqual, instant(9_500));
-    let (count, sum) = (RelatedMeasure::Count, RelatedMeasure::Sum("amount"));
-    let (two, much) = (Value::Integer(2), Value::Money(Money::from_ten_thousandths(400_000).unwrap()));
-    for (index, filter) in [
-        (
-            "orders_by_customer_id_date_down",
-            orders(Filter::ALL, count.clone(), Comparison::GreaterOrEqual, two.clone()),
-        ),
-        ("orders_by_customer_id_date_down", orders(Filter::ALL, sum.clone(), Comparison::Greater, much.clone())),
-        ("orders_by_date_down", orders(lately.clone(), count, Comparison::GreaterOrEqual, two)),
-        ("orders_by_date_down", orders(lately, sum, Comparison::Greater, much)),
-    ] {
-        let (examined, plan) = stage.counted(&live().and(filter)).await;
-        assert!(plan.contains("Index Only Scan") && plan.contains(index), "{index}:\n{plan}");
-        assert!(!plan.contains("SubPlan") || plan.contains("hashed SubPlan"), "one look for each:\n{plan}");
-        assert!(examined <= i64::from(EACH), "{examined} rows are read\n{plan}");
     }
 }
 
