@@ -30,6 +30,8 @@ on_every_store! {
         for expected in [
             r#""created":3"#, r#""count":2"#, r#""explanation":"spend is more than 5000 and inactive for more than 180 days""#,
             r#""name":"Ravi Kumar""#, r#""seen":300,"result":false"#,
+            r#""amount":59.97"#, r#""total_order_value":59.97"#, r#""explanation":"inactive for more than 180 days and spend is more than 5000""#,
+            r#""audience":2,"queued":0"#, r#""summary":"The campaign planned 2 messages."#,
         ] {
             assert!(told.contains(expected), "{expected} is not in\n{told}\n{failed}");
         }
