@@ -1,6 +1,6 @@
 //! Everything about a customer, newest first, as one list over several kinds of records.
 //!
-//! Each kind that joins is one line in [`SOURCES`]: which of its fields names the customer, which says when it was, and what
+//! Each kind that joins is one line in `SOURCES`: which of its fields names the customer, which says when it was, and what
 //! a line about it says. A page is merged from one indexed page of each kind, so that it costs the same however far back
 //! it is.
 
