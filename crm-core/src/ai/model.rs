@@ -121,7 +121,8 @@ fn fingerprint(text: &str) -> String {
 
 /// A text without control characters, as a model is given it.
 pub(super) fn plain(text: &str) -> String {
-    text.trim().chars().map(|character| if character.is_control() { ' ' } else { character }).collect()
+    let plain: String = text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect();
+    plain.trim().to_owned()
 }
 
 /// The fields that a model may name: no contact, no id, nothing that tells who somebody is.
