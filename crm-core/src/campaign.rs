@@ -3,17 +3,20 @@
 //! A [`Campaign`] is written as a draft, and launched. A job then plans it: it goes through the audience, chunk by chunk,
 //! and writes a [`Communication`] for each customer with the message as that customer gets it. What it finds is frozen: a
 //! rule, a template or a customer that changes afterwards changes nothing. Any number of processes send what was planned:
-//! each claims some communications, which notes the attempt, and only then hands them to the channel.
+//! each claims some communications, which notes the attempt, and only then hands them to the channel. Where there is a
+//! queue, it tells them of which campaign.
 
 mod admission;
 mod batch;
 mod calling_code;
 mod communication;
 mod decide;
+mod drive;
 mod input;
 mod message;
 mod outcome;
 mod plan;
+mod portion;
 mod record;
 mod run;
 mod send;

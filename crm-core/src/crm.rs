@@ -173,8 +173,8 @@ impl CrmBuilder {
         self
     }
 
-    /// With a queue that events go through, to any process that runs the background work. Without, whichever process
-    /// relays an event deals with it itself.
+    /// With a queue that events and the work of campaigns go through, to any process that runs the background work.
+    /// Without, whichever process relays an event deals with it itself, and each looks for campaigns in the store.
     #[must_use]
     pub fn queue(mut self, queue: SharedQueue) -> Self {
         self.queue = Some(queue);
@@ -572,7 +572,7 @@ impl Crm {
         !self.inner.event_sinks.is_empty() || self.inner.outbound.is_some() || self.inner.queue.is_some()
     }
 
-    /// The queue that events go through.
+    /// The queue that events and the work of campaigns go through.
     #[must_use]
     pub fn queue(&self) -> Option<&SharedQueue> {
         self.inner.queue.as_ref()

@@ -1,6 +1,10 @@
 //! Some communications of a campaign at a time: claimed, handed to the channel, and what became of them written.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use tokio::time::{Instant, interval_at, sleep, timeout};
 use uuid::Uuid;
@@ -10,6 +14,7 @@ use super::{
     admission::{self, Admission},
     outcome::Outcome,
     run::CampaignRun,
+    window::Timetable,
 };
 use crate::{
     access::Principal,
@@ -25,7 +30,7 @@ use crate::{
 
 /// So many are claimed at once.
 const BATCH: usize = 200;
-/// So many are handed to the channel at once.
+/// So many are handed to the channel at once, at most.
 const HANDED: usize = 64;
 /// How long what is claimed by a process that fell silent keeps others from it.
 const HOLD: Duration = Duration::from_secs(10);
@@ -35,6 +40,8 @@ const BEAT: Duration = Duration::from_secs(3);
 const LONGEST_SEND: Duration = Duration::from_secs(150);
 /// So long it is tried to write what became of what was sent.
 const LONGEST_WRITE: Duration = Duration::from_secs(120);
+/// Why a message waits though its time had come.
+const OUTSIDE_WINDOW: &str = "outside_window";
 /// The wait between two tries.
 const WRITE_PAUSE: Duration = Duration::from_millis(500);
 
@@ -44,7 +51,7 @@ pub(super) struct Sending<'a> {
     pub(super) campaign: &'a Campaign,
     pub(super) channel: &'a dyn Channel,
     /// Whether nothing more is to be begun.
-    pub(super) is_stopping: &'a (dyn Fn() -> bool + Sync),
+    pub(super) stopping: &'a AtomicBool,
 }
 
 /// The communications of a campaign at a stage.
@@ -89,7 +96,12 @@ impl Sending<'_> {
     /// So many are claimed at once. Should the process die, nobody knows of what is claimed whether it was sent, unless it
     /// may be sent again.
     pub(super) fn most(&self) -> usize {
-        if self.channel.repeatable() { BATCH } else { HANDED }
+        if self.channel.repeatable() { BATCH } else { self.handed() }
+    }
+
+    /// So many are handed to the channel at once.
+    fn handed(&self) -> usize {
+        if self.channel.repeatable() { HANDED } else { self.channel.at_once().clamp(1, HANDED) }
     }
 
     /// Sends up to `limit` of those that wait and are due. Claiming them is the record of the attempt: it is there before
@@ -187,7 +199,7 @@ impl Sending<'_> {
                 return Err(error);
             }
         };
-        let mut parts = chunked(going, HANDED).into_iter();
+        let mut parts = chunked(going, self.handed()).into_iter();
         let mut first = true;
         while let Some(part) = parts.next() {
             if !self.goes_on(first).await {
@@ -213,6 +225,7 @@ impl Sending<'_> {
         holder: Uuid,
     ) -> Result<Vec<(Communication, Option<String>)>> {
         let customers = self.customers(&claimed).await?;
+        let claimed = self.in_window(claimed, &customers, holder).await?;
         let admitted = admission::admit(self.crm, self.campaign, &claimed, &customers).await?;
         let (mut suppressed, mut going) = (Vec::new(), Vec::with_capacity(claimed.len()));
         for (communication, admission) in claimed.into_iter().zip(admitted) {
@@ -229,9 +242,38 @@ impl Sending<'_> {
         Ok(going)
     }
 
+    /// Those of which the sending window is open still: after a pause or an outage it may have closed. The others wait for
+    /// it to open again.
+    async fn in_window(
+        &self,
+        claimed: Vec<Communication>,
+        customers: &HashMap<CustomerId, Customer>,
+        holder: Uuid,
+    ) -> Result<Vec<Communication>> {
+        let Some(window) = &self.campaign.window else { return Ok(claimed) };
+        let by = Principal::system(self.campaign.meta.organization_id);
+        let organization = self.crm.organizations().settings(&by).await?;
+        let now = self.crm.now();
+        let mut timetable = Timetable::new(now, Some(window), None, &organization.time_zone);
+        let (mut going, mut waiting) = (Vec::with_capacity(claimed.len()), Vec::new());
+        for communication in claimed {
+            let customer = customers.get(&communication.customer_id);
+            match customer.map(|customer| timetable.due(self.campaign.id, customer)) {
+                Some(opens) if opens > now => {
+                    waiting.push((communication, Outcome::Waits(opens, OUTSIDE_WINDOW.to_owned())));
+                }
+                _ => going.push(communication),
+            }
+        }
+        if !waiting.is_empty() {
+            self.write(waiting, holder, false).await?;
+        }
+        Ok(going)
+    }
+
     /// Whether the next part is still to be sent: nobody has paused or ended the campaign, or the process.
     async fn goes_on(&self, first: bool) -> bool {
-        if (self.is_stopping)() {
+        if self.stopping.load(Ordering::Relaxed) {
             return false;
         }
         if first {

@@ -141,13 +141,19 @@ impl CampaignRun {
         Change::Delete { collection: Self::COLLECTION, id: self.id.0, expected_version: Some(self.meta.version) }
     }
 
+    /// How many messages may go now at the pace of the campaign, `most` at most, and up to when that lets them go; else
+    /// when the next may. Nothing where it has no pace.
+    pub(super) fn allowed(&self, now: Timestamp, most: usize) -> Option<Result<(usize, Timestamp), Timestamp>> {
+        self.per_minute.map(|per_minute| allowed(per_minute, self.paced_at, now, most))
+    }
+
     fn unchanged(&self) -> Filter {
         ID.equals(self.id).and(VERSION.equals(self.meta.version))
     }
 }
 
 /// How many messages may go now at so many a minute, and up to when that lets them go.
-pub(super) fn allowed(
+fn allowed(
     per_minute: i64,
     paced_at: Option<Timestamp>,
     now: Timestamp,

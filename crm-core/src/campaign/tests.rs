@@ -1,5 +1,7 @@
 //! A campaign gets to each customer once, whatever breaks; and its figures add up.
 
+mod queue;
+
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
@@ -349,6 +351,33 @@ async fn a_campaign_begins_at_its_time() {
     shop.clock.advance(Duration::from_secs(3600));
     shop.settle().await;
     assert_eq!(shop.figures(late.id).await, [0, 3, 0, 0, 0]);
+}
+
+/// What waited while the window closed waits for it to open again.
+#[tokio::test]
+async fn a_resumed_campaign_keeps_to_its_window() {
+    let shop = Shop::open(false).await;
+    shop.customers(named(3)).await;
+    let window = json!({"start": "20:00", "end": "21:00"});
+    let campaign = shop.draft(json!({"window": window, "throttle_per_minute": 1, "launch": true})).await;
+    shop.settle().await;
+    assert_eq!(shop.figures(campaign.id).await, [2, 1, 0, 0, 0], "it is 20:26 in UTC");
+    shop.crm.campaigns().pause(&shop.by, campaign.id, None).await.expect("paused");
+    shop.clock.advance(Duration::from_secs(3600));
+    shop.crm.campaigns().resume(&shop.by, campaign.id, None).await.expect("resumed");
+    shop.settle().await;
+    shop.clock.advance(Duration::from_secs(60));
+    shop.settle().await;
+    assert_eq!(shop.figures(campaign.id).await, [2, 1, 0, 0, 0], "it has closed");
+    let waiting = shop.communications(campaign.id).await.pop().expect("the last");
+    assert_eq!((waiting.attempts, waiting.reason.as_deref()), (0, Some("outside_window")));
+    // 20:00 of the next day.
+    shop.clock.set(waiting.due_at.expect("a time"));
+    shop.settle().await;
+    shop.clock.advance(Duration::from_secs(60));
+    shop.settle().await;
+    assert_eq!(shop.figures(campaign.id).await, [0, 3, 0, 0, 0]);
+    assert_eq!(shop.status(campaign.id).await, CampaignStatus::Sent);
 }
 
 /// Who launched it may no longer act, or a field of its rule is gone: it fails, and says why.

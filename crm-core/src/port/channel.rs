@@ -10,9 +10,6 @@ use crate::{
     store::Json,
 };
 
-/// Messages that are handed to a vendor at once where the channel takes them one by one.
-const AT_ONCE: usize = 16;
-
 /// A way by which messages reach customers, such as e-mail.
 ///
 /// Whoever implements it bounds the time of a call: at most 30 seconds.
@@ -25,6 +22,12 @@ pub trait Channel: Send + Sync + 'static {
     /// which it is not known whether the vendor took it.
     fn repeatable(&self) -> bool {
         false
+    }
+
+    /// How many messages are with the vendor at once, 1–64. Where the process dies, of so many nobody knows whether they
+    /// were sent, unless they may be sent again.
+    fn at_once(&self) -> usize {
+        16
     }
 
     /// Whether messages of the organization can be sent, as far as that can be told without sending one.
@@ -43,7 +46,7 @@ pub trait Channel: Send + Sync + 'static {
 
     /// Hands several messages of one organization to the vendor. The answers are in the order of the messages.
     async fn send_all(&self, crm: &Crm, messages: Vec<OutgoingMessage>) -> Vec<Result<Accepted, SendFailure>> {
-        stream::iter(messages).map(|message| self.send(crm, message)).buffered(AT_ONCE).collect().await
+        stream::iter(messages).map(|message| self.send(crm, message)).buffered(self.at_once().max(1)).collect().await
     }
 }
 

@@ -6,7 +6,7 @@ use super::Reader;
 /// The longest prefix of the names of queues.
 const LONGEST_PREFIX: usize = 64;
 
-/// What events go through.
+/// What events and the work of campaigns go through.
 #[derive(Clone, Debug)]
 pub enum Broker {
     /// Nothing besides the store: the process that takes an event from the outbox deals with it.

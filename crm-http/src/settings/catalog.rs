@@ -77,7 +77,7 @@ pub const SETTINGS: &[Setting] = &[
     )
     .secret(),
     now("REDIS_PASSWORD", "none", "Its password, where the URL does not hold it.").secret(),
-    now("RABBITMQ_URL", "none", "amqp://… or amqps://…: a RabbitMQ that events go through.").secret(),
+    now("RABBITMQ_URL", "none", "amqp://… or amqps://…: a RabbitMQ that events and the work of campaigns go through.").secret(),
     now("RABBITMQ_QUEUE_PREFIX", "crm", "What the names of queues in RabbitMQ begin with."),
     now("QUEUE", "store", "redis for streams in the Redis of REDIS_URL, where there is no RABBITMQ_URL."),
     now("JWT_SECRET", "generated", "Signs access tokens (HS256); at least 32 bytes.").secret(),

@@ -12,7 +12,10 @@ use crm_test_servers::{Durability, Postgres, RabbitMq, Redis};
 use serde_json::{Value, json};
 use tokio::task::block_in_place;
 
-use crate::support::{Changes, Engine, Killable, Observer, Place, Server, Versions, Webhook};
+use crate::{
+    campaign,
+    support::{Changes, Engine, Killable, Observer, Place, Server, Versions, Webhook},
+};
 
 /// How many writers there are at once.
 const WRITERS: usize = 4;
@@ -24,7 +27,8 @@ const NOTICED: Duration = Duration::from_secs(20);
 /// How soon it tells that something is back.
 const BACK: Duration = Duration::from_secs(90);
 /// The broker that is not killed.
-static RABBITMQ: LazyLock<RabbitMq> = LazyLock::new(|| RabbitMq::start().unwrap_or_else(|error| panic!("{error}")));
+pub(crate) static RABBITMQ: LazyLock<RabbitMq> =
+    LazyLock::new(|| RabbitMq::start().unwrap_or_else(|error| panic!("{error}")));
 
 /// A number that a longer run has in the environment.
 pub(crate) fn number(name: &str, default: u64) -> u64 {
@@ -164,6 +168,7 @@ async fn away(
     health_tells(&server, NOTICED, |health| statuses(health, part) == down).await;
     if meanwhile == "degraded" {
         changes.acknowledge(ACKNOWLEDGED, &server).await;
+        campaign::is_sent(&server, &token).await;
     }
     tokio::time::sleep(outage().saturating_sub(killed.elapsed())).await;
     assert_eq!(statuses(&health(&server).await, part), down, "it still is");
@@ -186,15 +191,15 @@ fn remembers_queues(folder: &Path) -> bool {
     let systems = nodes.flat_map(|node| fs::read_dir(node.path().join("quorum")).into_iter().flatten().flatten());
     let names: Vec<u8> =
         systems.filter_map(|system| fs::read(system.path().join("names.dets")).ok()).flatten().collect();
-    ["handlers", "observers"].iter().all(|group| {
+    ["events.handlers", "events.observers", "campaigns.senders"].iter().all(|group| {
         ["high", "normal", "low", "keyed.0", "keyed.1", "keyed.2", "keyed.3", "dead"].iter().all(|lane| {
-            let name = format!("crm.events.{group}.{lane}");
+            let name = format!("crm.{group}.{lane}");
             names.windows(name.len()).any(|written| written == name.as_bytes())
         })
     })
 }
 
-/// While the broker is away nothing but events waits.
+/// While the broker is away nothing but events waits: campaigns are sent.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rabbitmq_is_away() {
     let mut rabbitmq = block_in_place(RabbitMq::start).unwrap_or_else(|error| panic!("{error}"));
