@@ -43,7 +43,10 @@ pub use self::{
     run::{CampaignRun, RunStep, UnknownRunStep},
     send::send_due,
     service::Campaigns,
-    statistics::{CampaignDetail, CampaignStatistics, CommunicationCounts, CommunicationRates, VariantStatistics},
+    statistics::{
+        CampaignDetail, CampaignProgress, CampaignStatistics, CommunicationCounts, CommunicationRates,
+        VariantStatistics,
+    },
     trial::{Trial, TrialResult},
 };
 pub(crate) use self::{plan::PlanHandler, send::run};

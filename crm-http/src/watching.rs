@@ -1,9 +1,13 @@
-//! How many connections stay open to tell what happens.
+//! Connections that stay open to tell what happens, and how many there are.
+
+mod events;
 
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
+
+pub(crate) use self::events::{Look, Watched, watch};
 
 /// So many are open at once in one process.
 const MOST: usize = 1000;

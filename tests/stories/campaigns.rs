@@ -185,8 +185,21 @@ on_every_store! {
         assert_eq!(shop.admin.post(format!("{slow}/resume"), json!({})).await.ok()["paused_at"], Value::Null);
         settle(&app).await;
         assert_eq!(taken(&app, &slow).await.len(), 3, "a minute is not made up for");
+        let watching = tokio::spawn({
+            let (admin, path) = (shop.admin.clone(), format!("{slow}/events"));
+            async move { admin.get(&path).await.events() }
+        });
         assert_eq!(shop.admin.post(format!("{slow}/cancel"), json!({})).await.ok()["status"], "cancelled");
         settle(&app).await;
+        while !watching.is_finished() {
+            clock.advance(Duration::from_secs(1));
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let told = watching.await.expect("told to the end");
+        let (name, id, last) = told.last().expect("the end");
+        assert_eq!((name.as_str(), &last["status"], figures(last)), ("ended", &json!("cancelled"), [0, 3, 0, 7, 0]));
+        assert!(told.iter().rev().skip(1).all(|(name, _, _)| name == "progress"), "{told:?}");
+        shop.admin.get(format!("{slow}/events")).header("last-event-id", id).await.no_content();
         let detail = shop.admin.get(&slow).await.ok();
         let [queued, sent, failed, suppressed, unknown] = figures(&detail);
         assert_eq!((queued, sent + failed, suppressed, unknown), (0, 3, 7, 0));

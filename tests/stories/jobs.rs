@@ -25,21 +25,6 @@ async fn wear_out(app: &App, which: Filter) {
     runner::run_due(&app.crm).await.expect("ran");
 }
 
-/// The events of a body: their names, ids and data.
-fn events(body: &[u8]) -> Vec<(String, i64, Value)> {
-    let text = std::str::from_utf8(body).expect("text");
-    let fields = |event: &str, name: &str| {
-        let line = event.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
-        line.map(str::to_owned)
-    };
-    text.split("\n\n")
-        .filter_map(|event| {
-            let data = serde_json::from_str(&fields(event, "data")?).expect("JSON");
-            Some((fields(event, "event")?, fields(event, "id")?.parse().expect("a version"), data))
-        })
-        .collect()
-}
-
 on_every_store! {
     /// An import that failed is done again once its cause is mended: every row is there once.
     async fn what_failed_is_replayed(setup: Setup) {
@@ -152,15 +137,16 @@ on_every_store! {
         let answer = watching.await.expect("told to the end");
         answer.expect_status(200);
         assert!(answer.header("content-type").starts_with("text/event-stream"));
-        let told = events(&answer.body);
-        assert!(told.is_sorted_by(|(_, one, _), (_, next, _)| one < next), "{told:?}");
-        let (name, version, last) = told.last().expect("the end");
+        let told = answer.events();
+        let version = |id: &str| id.parse::<i64>().expect("a version");
+        assert!(told.is_sorted_by(|(_, one, _), (_, next, _)| version(one) < version(next)), "{told:?}");
+        let (name, id, last) = told.last().expect("the end");
         assert_eq!((name.as_str(), &last["state"], &last["progress"]["done"]), ("ended", &json!("succeeded"), &json!(2000)));
         assert!(told.iter().rev().skip(1).all(|(name, _, _)| name == "progress"));
 
         let since = |version: i64| staff.agent.get(&path).header("last-event-id", &version.to_string());
-        since(*version).await.no_content();
-        assert_eq!(events(&since(version - 1).await.body).len(), 1);
-        assert_eq!(events(&staff.agent.get(&path).header("last-event-id", "yesterday").await.body).len(), 1);
+        since(version(id)).await.no_content();
+        assert_eq!(since(version(id) - 1).await.events().len(), 1);
+        assert_eq!(staff.agent.get(&path).header("last-event-id", "yesterday").await.events().len(), 1);
     }
 }

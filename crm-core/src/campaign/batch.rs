@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::{Instant, interval_at, sleep, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, timeout};
 use uuid::Uuid;
 
 use super::{
@@ -163,17 +163,20 @@ impl Sending<'_> {
 
     /// Hands what is claimed to the channel, and says all the while that somebody is at it.
     async fn send(&self, claimed: Vec<Communication>, holder: Uuid) -> Result<()> {
-        let mut beat = interval_at(Instant::now() + BEAT, BEAT);
-        let mut send = std::pin::pin!(self.send_all(claimed, holder));
-        loop {
-            tokio::select! {
-                ended = &mut send => return ended,
-                _ = beat.tick() => {
-                    if let Err(error) = self.hold(holder).await {
-                        tracing::warn!(error = &error as &dyn std::error::Error, "a campaign cannot say that it is alive");
-                    }
+        let alive = async {
+            let mut beat = interval_at(Instant::now() + BEAT, BEAT);
+            beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            loop {
+                beat.tick().await;
+                if let Err(error) = self.hold(holder).await {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "a campaign cannot say that it is alive");
                 }
             }
+        };
+        // Both go on at once: what is being written may hold the very rows that saying so waits for.
+        tokio::select! {
+            ended = self.send_all(claimed, holder) => ended,
+            () = alive => Ok(()),
         }
     }
 

@@ -3,8 +3,8 @@ use std::{collections::HashSet, sync::LazyLock};
 use serde_json::{json, value::RawValue};
 
 use super::{
-    Campaign, CampaignChannel, CampaignDetail, CampaignId, CampaignStatistics, CampaignStatus, ChangedCampaign,
-    Communication, CommunicationStatus, NewCampaign, ReplacedCampaign,
+    Campaign, CampaignChannel, CampaignDetail, CampaignId, CampaignProgress, CampaignStatistics, CampaignStatus,
+    ChangedCampaign, Communication, CommunicationStatus, NewCampaign, ReplacedCampaign,
     decide::{self, Step},
     input::Draft,
     message::Messages,
@@ -163,11 +163,20 @@ impl Campaigns<'_> {
     /// # Errors
     /// [`Error::Forbidden`] without `campaigns:read`, [`Error::NotFound`].
     pub async fn get(&self, by: &Principal, id: CampaignId) -> Result<CampaignDetail> {
+        let CampaignProgress { campaign, statistics } = self.progress(by, id).await?;
+        let first = self.page(by, id, &ListRequest::default()).await?;
+        Ok(CampaignDetail { campaign, statistics, communications: first.data, next_cursor: first.page.next_cursor })
+    }
+
+    /// A campaign with its figures, for those who look again and again.
+    ///
+    /// # Errors
+    /// As in [`Self::get`].
+    pub async fn progress(&self, by: &Principal, id: CampaignId) -> Result<CampaignProgress> {
         by.may(CAMPAIGNS_READ)?;
         let campaign = self.stored(by, id).await?;
         let statistics = CampaignStatistics::of(self.crm, by.scope(), id).await?;
-        let first = self.page(by, id, &ListRequest::default()).await?;
-        Ok(CampaignDetail { campaign, statistics, communications: first.data, next_cursor: first.page.next_cursor })
+        Ok(CampaignProgress { campaign, statistics })
     }
 
     /// The communications of a campaign, in the order of the plan. Who sees only a team's customers is shown only

@@ -69,6 +69,17 @@ pub struct VariantStatistics {
     pub rates: CommunicationRates,
 }
 
+/// A campaign with its figures.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct CampaignProgress {
+    /// The campaign.
+    #[serde(flatten)]
+    pub campaign: Campaign,
+    /// Its figures, as of now.
+    pub statistics: CampaignStatistics,
+}
+
 /// A campaign with its figures and the first of what it sends.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

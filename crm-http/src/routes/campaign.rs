@@ -1,5 +1,7 @@
 //! Campaigns and what they send.
 
+mod watch;
+
 use axum::{extract::State, response::Response};
 use crm_core::{
     Crm,
@@ -32,6 +34,7 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(test))
         .routes(routes!(communications))
         .routes(routes!(search_communications))
+        .merge(watch::routes())
 }
 
 /// List campaigns

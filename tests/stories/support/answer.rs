@@ -43,6 +43,21 @@ impl std::ops::Index<&str> for Entity {
 }
 
 impl Answer {
+    /// The server-sent events: their names, ids and data.
+    pub(crate) fn events(&self) -> Vec<(String, String, Value)> {
+        let text = std::str::from_utf8(&self.body).expect("text");
+        let fields = |event: &str, name: &str| {
+            let line = event.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+            line.map(str::to_owned)
+        };
+        text.split("\n\n")
+            .filter_map(|event| {
+                let data = serde_json::from_str(&fields(event, "data")?).expect("JSON");
+                Some((fields(event, "event")?, fields(event, "id")?, data))
+            })
+            .collect()
+    }
+
     /// 200, and its body.
     #[track_caller]
     pub(crate) fn ok(&self) -> Value {
