@@ -55,13 +55,13 @@ async fn killed_in_the_middle_of_sending_through_redis() {
 
 /// A small campaign is sent to its end.
 pub(crate) async fn is_sent(server: &Server, token: &str) {
-    let customers: Vec<Value> = (0..30).map(|number| json!({"name": format!("Meera Nair {number}")})).collect();
+    let customers: Vec<Value> = (0..30).map(|number| json!({"name": format!("Guest of the sale {number}")})).collect();
     let (status, answer) =
         server.post("/customers/batch", token, &json!({"items": customers})).await.expect("answered");
     assert_eq!(status, StatusCode::OK, "{answer}");
     let new = json!({
         "name": "Small sale", "channel": "mock", "message": "Hi {{name}}", "launch": true,
-        "rules_json": {"field": "name", "op": "starts_with", "value": "Meera"},
+        "rules_json": {"field": "name", "op": "starts_with", "value": "Guest of the sale"},
     });
     let (status, campaign) = server.post("/campaigns", token, &new).await.expect("answered");
     assert_eq!(status, StatusCode::CREATED, "{campaign}");
