@@ -5,7 +5,7 @@ use crm_core::{
     record::Record as _,
     store::{Change, Filter, Scope},
 };
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::support::{App, Form, on_every_store};
 
