@@ -13,7 +13,7 @@ use crate::{
     compile::Rows,
     decimal,
     layout::path,
-    read::related,
+    related::related,
     row,
     session::{Fault, Session, in_snapshot},
     store::MongoStore,

@@ -28,7 +28,8 @@
 //! - `layout` and `schema` derive documents and indexes from a declaration; `migrate` brings a database to them.
 //! - `compile` makes query documents of filters; `search` knows trigrams.
 //! - `row` takes values in and out, with `decimal` for money and `json` for free-form JSON and custom fields.
-//! - `session` holds commands together: `read` and `aggregate` see one state of the database.
+//! - `session` holds commands together: `read` and `aggregate` see one state of the database; `related` finds whom the
+//!   conditions on related records mean.
 //! - `write` makes commands of changes, and `transaction` runs them, again where others were in the way.
 //! - `failure` says what went wrong, in the contract's errors and in sentences.
 //!
@@ -55,6 +56,7 @@ mod layout;
 mod migrate;
 mod options;
 mod read;
+mod related;
 mod row;
 mod schema;
 mod search;

@@ -9,6 +9,9 @@ use mongodb::options::{
 
 use crate::failure;
 
+/// How many ids the conditions on related records may put into one filter: a command has 16 MiB, an id takes 29 bytes.
+const RELATED: usize = 400_000;
+
 /// How a database is connected to. Every setting has a default that fits.
 #[derive(Clone)]
 pub struct MongoOptions {
@@ -20,6 +23,7 @@ pub struct MongoOptions {
     pub(crate) connect_timeout: Duration,
     pub(crate) operation_timeout: Duration,
     pub(crate) commit_deadline: Duration,
+    pub(crate) related_ids: usize,
 }
 
 impl fmt::Debug for MongoOptions {
@@ -78,6 +82,7 @@ impl MongoOptions {
             connection,
             operation_timeout: Duration::from_secs(30),
             commit_deadline: Duration::from_secs(10),
+            related_ids: RELATED,
         })
     }
 
@@ -108,6 +113,15 @@ impl MongoOptions {
     #[must_use]
     pub const fn commit_deadline(mut self, deadline: Duration) -> Self {
         self.commit_deadline = deadline;
+        self
+    }
+
+    /// How many ids the conditions on related records may put into one command: fewer than fit, for tests of what becomes
+    /// of more.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn related_ids(mut self, ids: usize) -> Self {
+        self.related_ids = ids.clamp(1, RELATED);
         self
     }
 

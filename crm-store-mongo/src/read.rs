@@ -4,12 +4,11 @@ use std::{borrow::Cow, collections::HashMap};
 
 use bson::{Bson, Document, RawDocumentBuf, doc};
 use crm_core::store::{
-    Collection, FieldKind, FieldRef, Filter, Page, Query, RelatedFilter, RelatedMeasure, Row, Scope, StoreError,
-    StoreResult, Value,
-    evaluate::{check_filter, check_query, visible_organization},
+    Collection, FieldKind, FieldRef, Filter, Page, Query, Row, Scope, StoreError, StoreResult, Value,
+    evaluate::{Order, check_filter, check_query, visible_organization},
     plan::{Access, PagePlan, Range, Ranges},
 };
-use futures::{StreamExt as _, TryStreamExt as _, future::BoxFuture, stream, stream::BoxStream};
+use futures::{StreamExt as _, TryStreamExt as _, stream, stream::BoxStream};
 use mongodb::{
     Cursor,
     options::{FindOptions, Hint},
@@ -17,9 +16,10 @@ use mongodb::{
 use uuid::Uuid;
 
 use crate::{
-    compile::{Rows, column_path, is_id, operator},
-    decimal, failure,
+    compile::{Rows, column_path, is_id},
+    failure,
     layout::Layout,
+    related::{Parts, Room, part_behind, related},
     row, schema,
     session::{Fault, Session, in_snapshot, limited},
     store::MongoStore,
@@ -29,8 +29,6 @@ use crate::{
 const IDS: usize = 1000;
 /// How many rows come from the server at a time.
 const BATCH: u32 = 1000;
-/// How many ids the conditions on related records may put into one filter: a command has 16 MiB, an id takes 29 bytes.
-const RELATED: usize = 400_000;
 
 pub(crate) async fn get(
     store: &MongoStore,
@@ -146,11 +144,10 @@ pub(crate) async fn find(
         let rows = Rows { layout: &layout, organization };
         let reading = &reading;
         async move {
-            let filter = related(&mut session, organization, &query.filter).await?;
-            match page(&mut session, &rows, &filter, query, reading, wanted).await {
+            match parted(&mut session, &rows, query, reading, wanted).await {
                 Err(Fault::Driver(error)) if failure::is_bad_hint(&error) => {
                     let unhinted = Reading { hinted: false, ..reading.clone() };
-                    page(&mut session, &rows, &filter, query, &unhinted, wanted).await
+                    parted(&mut session, &rows, query, &unhinted, wanted).await
                 }
                 page => page,
             }
@@ -196,6 +193,50 @@ pub(crate) async fn explain(
         }
     }
     Ok(explained)
+}
+
+/// A page of each part of what the conditions on related records mean, put together.
+async fn parted(
+    session: &mut Session<'_>,
+    rows: &Rows<'_>,
+    query: &Query,
+    reading: &Reading,
+    wanted: usize,
+) -> Result<Vec<Row>, Fault> {
+    if !query.filter.names_related() {
+        return page(session, rows, &query.filter, query, reading, wanted).await;
+    }
+    let (store, collection) = (session.store, rows.layout.collection);
+    let skip = usize::try_from(query.skip).unwrap_or(usize::MAX);
+    let enough = wanted.saturating_add(skip);
+    let by_id = is_by_id(&reading.plan);
+    let room = if by_id { Room::of_page(store, &query.filter, enough) } else { Room::whole(store) };
+    let after = query.after.as_ref().filter(|_| by_id).map(|position| position.id);
+    let mut parts = Parts::new(rows.organization, &query.filter, room, after);
+    let unskipped = Query { skip: 0, ..query.clone() };
+    let mut read: Vec<Row> = Vec::new();
+    while let Some(part) = parts.next(session).await? {
+        if part.next.is_none() && read.is_empty() {
+            // There is no other part.
+            return page(session, rows, &part.filter, query, reading, wanted).await;
+        }
+        read.extend(page(session, rows, &part.filter, &unskipped, reading, enough).await?);
+        if by_id && read.len() >= enough {
+            break;
+        }
+        if !by_id {
+            let order = Order::new(collection, &query.sort);
+            let mut placed: Vec<_> = read.into_iter().map(|row| (order.place(&row), row)).collect();
+            placed.sort_by(|(left, _), (right, _)| order.compare(left, right));
+            read = placed.into_iter().map(|(_, row)| row).take(enough).collect();
+        }
+    }
+    Ok(read.into_iter().skip(skip).take(wanted).collect())
+}
+
+/// Whether the rows come in the order of their ids.
+fn is_by_id(plan: &PagePlan) -> bool {
+    plan.keys.first().is_some_and(|key| is_id(&key.columns[0].field) && !key.descending)
 }
 
 /// Reads the ranges of a plan one after the other until there are so many rows as are wanted.
@@ -258,18 +299,61 @@ async fn open<'a>(
 ) -> StoreResult<BoxStream<'a, StoreResult<Row>>> {
     let organization = visible_organization(scope, collection)?;
     check_query(collection, &query)?;
+    if !query.filter.names_related() {
+        return cursor(store, organization, collection, &query, &query.filter).await;
+    }
+    if is_by_id(&plan(store, &store.layouts.of(collection), organization, &query).plan) {
+        return Ok(by_parts(store, organization, collection, query));
+    }
+    let filter = in_snapshot(store, |mut session| {
+        let filter = &query.filter;
+        async move { related(&mut session, organization, filter).await.map(Cow::into_owned) }
+    })
+    .await?;
+    cursor(store, organization, collection, &query, &filter).await
+}
+
+/// The rows by id of each part of what the conditions on related records mean, one part after the other.
+fn by_parts<'a>(
+    store: &'a MongoStore,
+    organization: Option<Uuid>,
+    collection: &'static Collection,
+    query: Query,
+) -> BoxStream<'a, StoreResult<Row>> {
+    let skip = usize::try_from(query.skip).unwrap_or(usize::MAX);
+    let limit = if query.limit == 0 { usize::MAX } else { query.limit };
+    let after = query.after.as_ref().map(|position| position.id);
+    let query = Query { skip: 0, limit: 0, ..query };
+    stream::try_unfold(Some((query, after)), move |state| async move {
+        let Some((query, after)) = state else { return Ok(None) };
+        let (filter, next) = in_snapshot(store, |mut session| {
+            let filter = &query.filter;
+            async move {
+                let part = part_behind(&mut session, organization, filter, after).await?;
+                Ok((part.filter.into_owned(), part.next))
+            }
+        })
+        .await?;
+        let rows = cursor(store, organization, collection, &query, &filter).await?;
+        Ok::<_, StoreError>(Some((rows, next.map(|next| (query, Some(next))))))
+    })
+    .try_flatten()
+    .skip(skip)
+    .take(limit)
+    .boxed()
+}
+
+/// The rows that meet the filter, from `_id` to `_id` or sorted by the server.
+async fn cursor<'a>(
+    store: &'a MongoStore,
+    organization: Option<Uuid>,
+    collection: &'static Collection,
+    query: &Query,
+    filter: &Filter,
+) -> StoreResult<BoxStream<'a, StoreResult<Row>>> {
     let layout = store.layouts.of(collection);
     let rows = Rows { layout: &layout, organization };
-    let Reading { plan, by_key, .. } = plan(store, &layout, organization, &query);
-    let filter = if query.filter.names_related() {
-        in_snapshot(store, |mut session| {
-            let filter = &query.filter;
-            async move { related(&mut session, organization, filter).await.map(Cow::into_owned) }
-        })
-        .await?
-    } else {
-        query.filter
-    };
+    let Reading { plan, by_key, .. } = plan(store, &layout, organization, query);
     let ranges: Vec<Document> = plan
         .ranges
         .iter()
@@ -292,7 +376,7 @@ async fn open<'a>(
         options.hint = Some(Hint::Name("_id_".to_owned()));
     }
     let documents = store.collection(collection);
-    let cursor = documents.find(rows.matching(&filter, more)?).with_options(options).await.map_err(failure::running)?;
+    let cursor = documents.find(rows.matching(filter, more)?).with_options(options).await.map_err(failure::running)?;
     Ok(stream::try_unfold((cursor, None::<Uuid>), move |(mut cursor, mut last)| async move {
         loop {
             let Some(row) = next(&mut cursor, collection).await? else { return Ok(None) };
@@ -324,111 +408,22 @@ pub(crate) async fn count(
     in_snapshot(store, |mut session| {
         let layout = &layout;
         async move {
-            let filter = related(&mut session, organization, filter).await?;
-            let matching = Rows { layout, organization }.matching(&filter, Vec::new())?;
-            let pipeline = vec![doc! { "$match": matching }, doc! { "$count": "count" }];
-            let mut count = 0;
-            session
-                .aggregate(collection, pipeline, |answer| {
-                    count = answer.get("count").ok().flatten().and_then(row::integer).unwrap_or(0);
-                    Ok(())
-                })
-                .await?;
-            Ok(u64::try_from(count).unwrap_or(0))
+            let mut parts = Parts::new(organization, filter, Room::whole(store), None);
+            let mut all = 0_u64;
+            while let Some(part) = parts.next(&mut session).await? {
+                let matching = Rows { layout, organization }.matching(&part.filter, Vec::new())?;
+                let pipeline = vec![doc! { "$match": matching }, doc! { "$count": "count" }];
+                let mut count = 0;
+                session
+                    .aggregate(collection, pipeline, |answer| {
+                        count = answer.get("count").ok().flatten().and_then(row::integer).unwrap_or(0);
+                        Ok(())
+                    })
+                    .await?;
+                all += u64::try_from(count).unwrap_or(0);
+            }
+            Ok(all)
         }
     })
     .await
-}
-
-/// Puts the ids that it finds in place of every condition on related records: one grouped pass over them each.
-pub(crate) async fn related<'f>(
-    session: &mut Session<'_>,
-    organization: Option<Uuid>,
-    filter: &'f Filter,
-) -> Result<Cow<'f, Filter>, Fault> {
-    let mut left = RELATED;
-    without_related(session, organization, filter, &mut left).await
-}
-
-/// As [`related`], with how many ids the filter has room for.
-fn without_related<'s, 'f: 's>(
-    session: &'s mut Session<'_>,
-    organization: Option<Uuid>,
-    filter: &'f Filter,
-    left: &'s mut usize,
-) -> BoxFuture<'s, Result<Cow<'f, Filter>, Fault>> {
-    Box::pin(async move {
-        if !filter.names_related() {
-            return Ok(Cow::Borrowed(filter));
-        }
-        Ok(Cow::Owned(match filter {
-            Filter::And(filters) => Filter::And(each_related(session, organization, filters, left).await?),
-            Filter::Or(filters) => Filter::Or(each_related(session, organization, filters, left).await?),
-            Filter::Not(filter) => without_related(session, organization, filter, left).await?.into_owned().negated(),
-            Filter::Related(related) => related_ids(session, organization, related, left).await?,
-            other => other.clone(),
-        }))
-    })
-}
-
-async fn each_related(
-    session: &mut Session<'_>,
-    organization: Option<Uuid>,
-    filters: &[Filter],
-    left: &mut usize,
-) -> Result<Vec<Filter>, Fault> {
-    let mut found = Vec::with_capacity(filters.len());
-    for filter in filters {
-        found.push(without_related(session, organization, filter, left).await?.into_owned());
-    }
-    Ok(found)
-}
-
-/// The records whose measure compares so; or, where a record without any compares so too, all but those whose measure
-/// does not.
-async fn related_ids(
-    session: &mut Session<'_>,
-    organization: Option<Uuid>,
-    related: &RelatedFilter,
-    left: &mut usize,
-) -> Result<Filter, Fault> {
-    let collection = related.collection;
-    let operand = match &related.value {
-        Value::Integer(value) => decimal::of_integer(*value),
-        Value::Money(value) => decimal::of_money(*value),
-        _ => return Err(StoreError::Misuse(format!("{}: no operand for a measure", collection.name)).into()),
-    };
-    let none_counts = related.comparison.holds(decimal::scaled(operand, 4).map(|operand| 0.cmp(&operand)));
-    let layout = session.store.layouts.of(collection);
-    let present = vec![doc! { related.key: { "$exists": true } }];
-    let matching = Rows { layout: &layout, organization }.matching(&related.filter, present)?;
-    let measure = match related.measure {
-        RelatedMeasure::Count => doc! { "$sum": 1 },
-        // As decimals, since the sum of 64-bit numbers becomes a double where it is larger.
-        RelatedMeasure::Sum(name) => doc! { "$sum": { "$toDecimal": format!("${name}") } },
-    };
-    let compared = doc! { operator(related.comparison): operand };
-    let pipeline = vec![
-        doc! { "$match": matching },
-        doc! { "$group": { "_id": format!("${}", related.key), "measure": measure } },
-        doc! { "$match": { "measure": if none_counts { doc! { "$not": compared } } else { compared } } },
-        doc! { "$project": { "_id": 1 } },
-    ];
-    let mut ids = Vec::new();
-    session
-        .aggregate(collection, pipeline, |answer| {
-            let id = answer.get("_id").map_err(StoreError::engine)?;
-            ids.extend(id.and_then(|id| row::decode_value(id, FieldKind::Id)));
-            if ids.len() > *left {
-                return Err(StoreError::TooLarge(format!(
-                    "more than {RELATED} records have {} that match: narrow the conditions",
-                    collection.name
-                )));
-            }
-            Ok(())
-        })
-        .await?;
-    *left -= ids.len();
-    let filter = Filter::In { field: FieldRef::declared("id", FieldKind::Id), values: ids };
-    Ok(if none_counts { filter.negated() } else { filter })
 }

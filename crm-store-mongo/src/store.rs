@@ -78,6 +78,21 @@ impl MongoStore {
         read::explain(self, scope, collection, query).await
     }
 
+    /// What the server does to find whom each condition on related records means, as its `explain` tells: for tests of the
+    /// indexes.
+    ///
+    /// # Errors
+    /// As [`Store::find`].
+    #[doc(hidden)]
+    pub async fn explain_related(
+        &self,
+        scope: Scope,
+        collection: &'static Collection,
+        filter: &Filter,
+    ) -> StoreResult<Vec<bson::Document>> {
+        crate::related::explain(self, visible_organization(scope, collection)?, filter).await
+    }
+
     pub(crate) fn collection(&self, collection: &'static Collection) -> Documents<RawDocumentBuf> {
         self.database.collection(collection.name)
     }

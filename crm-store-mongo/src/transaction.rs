@@ -15,7 +15,8 @@ use tokio::time::Instant;
 use crate::{
     compile::Rows,
     failure,
-    read::{self, Reading, related},
+    read::{self, Reading},
+    related::related,
     session::{Fault, Pause, Session, is_past, limited, limited_write},
     store::MongoStore,
     write::{Program, Step, Update, at_version, is_of_one_record, refused, update_document},

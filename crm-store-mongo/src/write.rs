@@ -17,7 +17,7 @@ use crate::{
     compile::Rows,
     failure,
     layout::Layout,
-    read::related,
+    related::related,
     row, search,
     session::{Fault, Session},
     store::MongoStore,

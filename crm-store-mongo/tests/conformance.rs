@@ -7,8 +7,11 @@ mod database;
 
 use std::sync::{Arc, Mutex};
 
-use crm_core::{conformance::Opener, store::SharedStore};
-use crm_store_mongo::MongoStore;
+use crm_core::{
+    conformance::{self, CheckResult, Opener},
+    store::SharedStore,
+};
+use crm_store_mongo::{MongoOptions, MongoStore};
 use database::Database;
 
 /// Databases that are dropped with the test.
@@ -35,3 +38,17 @@ impl Opener for Databases {
 }
 
 crm_core::conformance_suite!(open = Databases::default());
+
+/// A store whose commands have room for few ids of related records.
+async fn narrow() -> SharedStore {
+    static DATABASES: Mutex<Vec<Database>> = Mutex::new(Vec::new());
+    let database = Database::new();
+    let options = MongoOptions::parse(database.url()).unwrap().related_ids(3);
+    DATABASES.lock().unwrap().push(database);
+    Arc::new(MongoStore::connect_with(options).await.unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn related_records_in_parts() -> CheckResult {
+    conformance::related_records(&narrow).await
+}

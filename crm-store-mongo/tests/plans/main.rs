@@ -5,6 +5,9 @@
 
 #![expect(clippy::panic, clippy::unwrap_used, reason = "a test ends where something is not as it should be")]
 
+mod background;
+mod related;
+
 use bson::{Document, RawDocument, RawDocumentBuf};
 use crm_core::{
     crm::collections,
@@ -12,7 +15,7 @@ use crm_core::{
     id::OrganizationId,
     record::Record as _,
     store::{
-        Change, Comparison, CustomIndex, Field, FieldKind, FieldRef, Filter, Json, Money, Query, Row, Scope, Sort,
+        Change, Collection, Comparison, CustomIndex, Field, FieldKind, FieldRef, Filter, Json, Money, Query, Row, Scope, Sort,
         Store as _, Value, evaluate,
     },
     time::Timestamp,
@@ -36,6 +39,24 @@ fn at(number: u32) -> Value {
 
 fn id(number: u32) -> Uuid {
     uuid::Builder::from_unix_timestamp_millis(1_700_000_000_000 + u64::from(number), &[7; 10]).into_uuid()
+}
+
+/// A record of that number, of which the other fields say nothing.
+fn row(collection: &'static Collection, number: u32, said: impl Fn(&str) -> Option<Value>) -> Row {
+    let value = |field: &Field| match field.name {
+        "id" => Value::Id(id(number)),
+        "created_at" | "updated_at" => at(number),
+        name => said(name).unwrap_or_else(|| match field.kind {
+            _ if field.optional => Value::Null,
+            FieldKind::Bool => Value::Bool(false),
+            FieldKind::Integer => Value::Integer(1),
+            FieldKind::Json => Value::Json(Json::default()),
+            FieldKind::Id => Value::Id(id(number)),
+            FieldKind::Text => text("customer.created"),
+            kind => panic!("{name}: no value of {kind:?} for it"),
+        }),
+    };
+    Row(collection.fields.iter().map(value).collect())
 }
 
 /// The customer of that number: names, owners and tags come again, a few lie in the bin, a third never did anything.
