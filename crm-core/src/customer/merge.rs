@@ -9,6 +9,7 @@ mod decide;
 mod input;
 mod record;
 mod service;
+mod times;
 mod undo;
 
 pub(crate) use self::record::remove_old as remove_old_merges;

@@ -3,7 +3,7 @@ use std::{collections::BTreeMap, time::Duration};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::input::Side;
+use super::{input::Side, times::Times};
 use crate::{
     access::Principal,
     crm::Crm,
@@ -44,6 +44,8 @@ pub struct CustomerMerge {
     pub changes: String,
     /// What was added to its lists, as JSON text.
     pub added: String,
+    /// The times of which it took the later one, as JSON text; absent in those from before this was kept.
+    pub times: Option<String>,
     /// When it was taken back.
     pub undone_at: Option<Timestamp>,
     /// Its organization, version and times.
@@ -85,6 +87,12 @@ impl CustomerMerge {
     pub(super) fn parts(&self) -> Result<(Changed, Added)> {
         let wrong = crate::Error::internal;
         Ok((serde_json::from_str(&self.changes).map_err(wrong)?, serde_json::from_str(&self.added).map_err(wrong)?))
+    }
+}
+
+impl CustomerMerge {
+    pub(super) fn read_times(&self) -> Result<Option<Times>> {
+        self.times.as_deref().map(serde_json::from_str).transpose().map_err(crate::Error::internal)
     }
 }
 

@@ -8,6 +8,7 @@ use super::{
     decide::{self, Merged, UNITED},
     input::MergeRequest,
     record::{CustomerMerge, CustomerMergeId, CustomerMergeMove, MergeReport, UNDOABLE},
+    times::Times,
 };
 use crate::{
     access::{Principal, permissions},
@@ -126,6 +127,7 @@ impl Customers<'_> {
     ) -> Result<CustomerMergeId> {
         let mut operation = Operation::new(self.crm, by);
         let now = operation.now();
+        let times = Times::new(kept, duplicate, &self.merge_times(by, kept.id, None).await?);
         let merge = CustomerMerge {
             id: self.crm.new_id_at(now),
             kept_id: kept.id,
@@ -133,6 +135,7 @@ impl Customers<'_> {
             changes: serde_json::to_string(&Changed::of(kept, &merged.kept).without(&UNITED))
                 .map_err(Error::internal)?,
             added: serde_json::to_string(&merged.added).map_err(Error::internal)?,
+            times: Some(serde_json::to_string(&times).map_err(Error::internal)?),
             undone_at: None,
             meta: Meta::new(by.organization, now),
         };

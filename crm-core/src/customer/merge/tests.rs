@@ -1,12 +1,13 @@
 use serde_json::json;
 
 use super::{
-    decide::merge,
+    decide::{UNITED, merge},
     input::{FieldChoices, MergeRequest, Side},
+    times::{Times, take_back},
 };
 use crate::{
     contact::{Email, Phone},
-    customer::{Consent, Consents, Customer, MAX_TAGS},
+    customer::{Consent, Consents, Customer, MAX_TAGS, undo::Changed},
     error::Error,
     id::{CustomerId, OrganizationId},
     input::FromInput as _,
@@ -134,4 +135,68 @@ fn what_is_too_much_for_one_is_refused() {
     assert!(matches!(merge(&kept, &duplicate, &FieldChoices::default(), at(1)), Err(Error::Conflict(_))));
     duplicate.tags = vec!["a7".to_owned()];
     assert!(merge(&kept, &duplicate, &FieldChoices::default(), at(1)).is_ok());
+}
+
+/// Merges into one customer are taken back in any order, and each time only what is left of the others stays.
+#[test]
+fn times_are_taken_back_in_any_order() {
+    let said = |number, order: Option<i64>, active: Option<i64>| Customer {
+        opening_last_order_date: order.map(at),
+        last_order_date: order.map(at),
+        opening_last_active: active.map(at),
+        last_active: active.max(order).map(at),
+        active_at: active.max(order).map_or(at(0), at),
+        ..customer(number, "Kim")
+    };
+    let told = |customer: &Customer| {
+        (customer.opening_last_order_date, customer.last_order_date, customer.last_active, customer.active_at)
+    };
+    let kept = said(1, Some(1), Some(2));
+    let duplicates = [said(2, Some(10), Some(11)), said(3, Some(5), Some(20)), said(4, None, None)];
+    for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
+        let mut now = kept.clone();
+        let mut standing: Vec<(usize, Changed, Times)> = Vec::new();
+        for (place, duplicate) in duplicates.iter().enumerate() {
+            let times: Vec<Times> = standing.iter().map(|(_, _, times)| *times).collect();
+            let after = merge(&now, duplicate, &FieldChoices::default(), at(30)).unwrap().kept;
+            let times = Times::new(&now, duplicate, &times);
+            standing.insert(0, (place, Changed::of(&now, &after).without(&UNITED), times));
+            now = after;
+        }
+        assert_eq!(told(&now), (Some(at(10)), Some(at(10)), Some(at(20)), at(20)));
+        for place in order {
+            let index = standing.iter().position(|(of, ..)| *of == place).unwrap();
+            let (_, changed, times) = standing.remove(index);
+            let others: Vec<Times> = standing.iter().map(|(_, _, times)| *times).collect();
+            let mut rest = changed.take_back(&now).customer;
+            take_back(&now, &mut rest, Some(times), &others, None);
+            now = rest;
+            let left = || standing.iter().map(|(place, ..)| &duplicates[*place]).chain([&kept]);
+            let last_order = left().map(|customer| customer.last_order_date).max().unwrap();
+            let last_active = left().map(|customer| customer.last_active).max().unwrap();
+            assert_eq!(told(&now), (last_order, last_order, last_active, last_active.unwrap()), "{order:?}, {place}");
+        }
+        assert_eq!(told(&now), told(&kept));
+    }
+}
+
+/// An order that comes after the merge, or a time that somebody notes, is no reason to keep what the duplicate gave.
+#[test]
+fn what_came_since_stays_without_what_was_given() {
+    let kept = Customer { last_active: Some(at(3)), active_at: at(3), ..customer(1, "Kim") };
+    let duplicate = Customer { last_active: Some(at(9)), opening_last_order_date: Some(at(8)), ..customer(2, "Kim") };
+    let merged = merge(&kept, &duplicate, &FieldChoices::default(), at(20)).unwrap().kept;
+    let times = Times::new(&kept, &duplicate, &[]);
+    let undone = |now: &Customer, last_order| {
+        let mut rest = Changed::of(&kept, &merged).without(&UNITED).take_back(now).customer;
+        take_back(now, &mut rest, Some(times), &[], last_order);
+        (rest.opening_last_order_date, rest.last_order_date, rest.last_active)
+    };
+    assert_eq!(undone(&merged, None), (None, None, Some(at(3))));
+    let ordered = Customer { last_order_date: Some(at(8)), ..merged.clone() };
+    assert_eq!(undone(&ordered, Some(at(5))), (None, Some(at(5)), Some(at(5))), "one of the day 5");
+    let later = Customer { last_order_date: Some(at(12)), last_active: Some(at(12)), ..merged.clone() };
+    assert_eq!(undone(&later, Some(at(12))), (None, Some(at(12)), Some(at(12))));
+    let noted = Customer { opening_last_active: Some(at(15)), last_active: Some(at(15)), ..merged.clone() };
+    assert_eq!(undone(&noted, None), (None, None, Some(at(15))));
 }

@@ -6,6 +6,7 @@ use uuid::Uuid;
 use super::{
     record::{Added, CustomerMerge, CustomerMergeId, CustomerMergeMove},
     service::{points_to, repoint},
+    times::{self, Times},
 };
 use crate::{
     access::{Principal, permissions},
@@ -100,8 +101,9 @@ impl Customers<'_> {
         rest.opening_order_value = rest.opening_order_value.map(|value| less(value, opening.1));
         rest.total_complaints = fewer(rest.total_complaints, figures.complaints);
         rest.open_complaints = fewer(rest.open_complaints, figures.open_complaints);
-        rest.last_order_date = self.last_order_without(by, kept.id, &moved).await?.max(rest.opening_last_order_date);
-        rest.active_at = rest.last_active.unwrap_or(rest.meta.created_at);
+        let last_order = self.last_order_without(by, kept.id, &moved).await?;
+        let others = self.merge_times(by, kept.id, Some(merge.id)).await?;
+        times::take_back(&kept, &mut rest, merge.read_times()?, &others, last_order);
 
         let mut again = Customer { deleted_at: None, ..duplicate.clone() };
         self.forget_gone_groups(by, &mut again).await?;
@@ -109,7 +111,7 @@ impl Customers<'_> {
         again.visits = again.opening_visits.saturating_add(figures.orders);
         again.total_orders = again.opening_orders.unwrap_or(0).saturating_add(figures.orders);
         again.total_order_value = more(again.opening_order_value.unwrap_or_default(), figures.value);
-        again.last_order_date = figures.last_order.max(again.opening_last_order_date);
+        times::come_back(&mut again, figures.last_order);
         again.total_complaints = figures.complaints;
         again.open_complaints = figures.open_complaints;
 
@@ -155,6 +157,28 @@ impl Customers<'_> {
         };
         let query = Query::new(stands, 1).sorted(vec![CREATED_AT.descending()]);
         self.crm.repo::<CustomerMerge>().find(by.scope(), &query).await?.records.pop().ok_or(MERGE)
+    }
+
+    /// The times of the merges into a customer that stand, but for one, the newest first.
+    pub(super) async fn merge_times(
+        &self,
+        by: &Principal,
+        kept: CustomerId,
+        except: Option<CustomerMergeId>,
+    ) -> Result<Vec<Times>> {
+        let stands = CustomerMerge::kept_id.equals(kept).and(CustomerMerge::undone_at.missing());
+        let mut query = Query::new(stands, PARTS).sorted(vec![CREATED_AT.descending()]);
+        let mut times = Vec::new();
+        loop {
+            let found = self.crm.repo::<CustomerMerge>().find(by.scope(), &query).await?;
+            for merge in found.records.iter().filter(|merge| Some(merge.id) != except) {
+                times.extend(merge.read_times()?);
+            }
+            query.after = found.next;
+            if query.after.is_none() {
+                return Ok(times);
+            }
+        }
     }
 
     /// What it moved, by kind of record, in parts.
