@@ -49,7 +49,7 @@ use crate::{
     segment::{FreezeHandler, Segment, SegmentCount, SegmentMember, SegmentRemovalHandler, SegmentVersion},
     statistics::{
         Cuts,
-        verification::{AllHandler, VerificationHandler},
+        verification::{AllHandler, VerificationHandler, VerificationProgress},
     },
     store::{Collection, SharedStore, Store},
     tenancy::{Organization, OrganizationCache, Organizations, Team, Teams},
@@ -675,6 +675,7 @@ pub const fn collections() -> &'static [&'static Collection] {
         CustomerImport::COLLECTION,
         ImportPart::COLLECTION,
         ImportMapping::COLLECTION,
+        VerificationProgress::COLLECTION,
         BulkChange::COLLECTION,
         BulkNote::COLLECTION,
         Segment::COLLECTION,

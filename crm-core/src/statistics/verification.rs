@@ -15,11 +15,13 @@ use crate::{
     customer::Customer,
     error::{Error, Result},
     id::CustomerId,
-    job::{Job, JobContext, JobFailure, JobHandler, JobOutcome, JobPriority, JobProgress, NewJob},
+    job::{Job, JobContext, JobFailure, JobHandler, JobId, JobOutcome, JobPriority, JobProgress, NewJob},
     operation::Operation,
     order::{Order, OrderStatus},
-    record::Record as _,
-    store::{Aggregation, Filter, Group, Measure, Measured, Money, Query, Scope, Value},
+    record::{CREATED_AT, ID, Meta, Record, UPDATED_AT},
+    store::{
+        Aggregation, Change, Comparison, Filter, Group, Json, Measure, Measured, Money, Position, Query, Scope, Value,
+    },
     tenancy::Organization,
     time::Timestamp,
 };
@@ -164,16 +166,23 @@ impl JobHandler for AllHandler {
         let all = Query::new(Filter::ALL, 0);
         let mut organizations = std::pin::pin!(crm.repo::<Organization>().stream(Scope::Installation, all));
         let mut begun = 0;
+        let begin = context.job().meta.created_at;
         while let Some(organization) = organizations.next().await {
             if context.interruption().is_some() {
                 return Ok(JobOutcome::Interrupted);
             }
             let by = Principal::system(organization?.id);
+            begun += 1;
+            context.show(begun, None, "organizations", None);
+            // An earlier run of this job has begun it.
+            let since = Job::kind.equals(KIND.to_owned()).and(CREATED_AT.compares(Comparison::GreaterOrEqual, begin));
+            let newest = Query::new(since, 1).sorted(vec![CREATED_AT.descending()]);
+            if !crm.repo::<Job>().find(by.scope(), &newest).await?.records.is_empty() {
+                continue;
+            }
             let mut operation = Operation::new(crm, &by);
             enqueue(crm, &by, &mut operation, Input::default())?;
             operation.commit().await?;
-            begun += 1;
-            context.show(begun, None, "organizations", None);
         }
         Ok(JobOutcome::Done(json!({"organizations": begun})))
     }
@@ -193,9 +202,9 @@ impl JobHandler for VerificationHandler {
         let (crm, by) = (context.crm(), context.by());
         by.may(permissions::STATISTICS_VERIFY)?;
         let Input { repair } = context.input()?;
+        let mut reached = Reached::load(context).await?;
         let mut query = Query::new(Filter::ALL, PAGE);
-        let (mut looked_at, mut drifted, mut repaired) = (0_u64, 0_u64, 0_u64);
-        let mut listed = Vec::new();
+        query.after = reached.record.last_id.map(|id| Position::of_id(id.0));
         loop {
             if context.interruption().is_some() {
                 return Ok(JobOutcome::Interrupted);
@@ -205,39 +214,132 @@ impl JobHandler for VerificationHandler {
             let sums = sums(crm, by, ids).await?;
             for customer in &page.records {
                 let expected = Figures::expected(customer, sums.get(&customer.id).copied().unwrap_or_default());
-                looked_at += 1;
-                if Figures::stored(customer) == expected {
-                    continue;
-                }
-                // An order may have come between the two looks.
-                let Some((wrong, was_repaired)) = look_again(context, customer.id, repair).await? else { continue };
-                drifted += 1;
-                repaired += u64::from(was_repaired);
-                if listed.len() < LISTED {
-                    listed.push(json!({"customer_id": customer.id, "figures": wrong}));
+                reached.record.looked_at += 1;
+                reached.record.last_id = Some(customer.id);
+                if Figures::stored(customer) != expected {
+                    // An order may have come between the two looks.
+                    look_again(context, customer.id, repair, &mut reached).await?;
                 }
             }
-            context.show(looked_at, None, "customers", None);
+            context.show(u64::try_from(reached.record.looked_at).unwrap_or(0), None, "customers", None);
             query.after = page.next;
             if query.after.is_none() {
                 break;
             }
+            let mut operation = Operation::new(crm, by);
+            reached.write(&mut operation);
+            context.checkpoint(operation).await?;
+            reached.stored = true;
         }
+        let VerificationProgress { looked_at, drifted, repaired, .. } = reached.record;
         if drifted > 0 {
             tracing::warn!(organization = %by.organization, drifted, repaired, "figures of customers are not what their orders come to");
         }
         Ok(JobOutcome::Done(json!({
-            "customers": looked_at, "drifted": drifted, "repaired": repaired, "drift": listed,
-            "drift_truncated": drifted > LISTED as u64,
+            "customers": looked_at, "drifted": drifted, "repaired": repaired, "drift": reached.listed,
+            "drift_truncated": usize::try_from(drifted).is_ok_and(|drifted| drifted > LISTED),
         })))
+    }
+
+    fn ended(&self, job: &Job, operation: &mut Operation<'_>) {
+        let filter = ID.equals(job.id.0);
+        operation.change(Change::DeleteWhere { collection: VerificationProgress::COLLECTION, filter });
     }
 }
 
-/// What is wrong with a customer's figures, and whether it was put right; nothing where they are right after all.
-async fn look_again(context: &JobContext, id: CustomerId, repair: bool) -> Result<Option<(Told, bool)>, JobFailure> {
+/// How far a verification is: what a run that ended early leaves to the next one. Kept until the job has ended.
+#[derive(Clone, Debug, PartialEq, Record)]
+#[record(collection = "statistics_verifications")]
+pub struct VerificationProgress {
+    /// The same as the job's.
+    pub id: JobId,
+    /// The last customer who was looked at; they are looked at in the order of their ids.
+    pub last_id: Option<CustomerId>,
+    /// How many were looked at.
+    pub looked_at: i64,
+    /// How many of them had wrong figures.
+    pub drifted: i64,
+    /// Of how many these were put right.
+    pub repaired: i64,
+    /// The first of them, with what was wrong.
+    pub drift: Json,
+    /// Its organization, version and times.
+    pub meta: Meta,
+}
+
+/// How far this run is.
+#[derive(Clone)]
+struct Reached {
+    record: VerificationProgress,
+    /// Whether a run has written it before.
+    stored: bool,
+    listed: Vec<Told>,
+}
+
+impl Reached {
+    async fn load(context: &JobContext) -> Result<Self, JobFailure> {
+        let (crm, by) = (context.crm(), context.by());
+        if let Some(record) = crm.repo::<VerificationProgress>().get(by.scope(), context.job().id).await? {
+            let listed = serde_json::from_str(record.drift.as_str()).map_err(Error::internal)?;
+            return Ok(Self { record, stored: true, listed });
+        }
+        let record = VerificationProgress {
+            id: context.job().id,
+            last_id: None,
+            looked_at: 0,
+            drifted: 0,
+            repaired: 0,
+            drift: Json::from_trusted("[]"),
+            meta: Meta::new(by.organization, crm.now()),
+        };
+        Ok(Self { record, stored: false, listed: Vec::new() })
+    }
+
+    /// Takes in a customer whose figures are wrong.
+    fn drifted(&mut self, id: CustomerId, wrong: &Told, was_repaired: bool) {
+        self.record.drifted += 1;
+        self.record.repaired += i64::from(was_repaired);
+        if self.listed.len() < LISTED {
+            self.listed.push(json!({"customer_id": id, "figures": wrong}));
+            self.record.drift = Json::from_value(&Told::Array(self.listed.clone()));
+        }
+    }
+
+    /// Adds to a commit how far it is.
+    fn write(&self, operation: &mut Operation<'_>) {
+        if !self.stored {
+            operation.insert(&self.record);
+            return;
+        }
+        let now = operation.now();
+        operation.change(Change::Update {
+            collection: VerificationProgress::COLLECTION,
+            id: self.record.id.0,
+            expected_version: None,
+            condition: None,
+            assignments: vec![
+                VerificationProgress::last_id.set(self.record.last_id),
+                VerificationProgress::looked_at.set(self.record.looked_at),
+                VerificationProgress::drifted.set(self.record.drifted),
+                VerificationProgress::repaired.set(self.record.repaired),
+                VerificationProgress::drift.set(self.record.drift.clone()),
+                UPDATED_AT.set(now),
+            ],
+        });
+    }
+}
+
+/// Takes in what is wrong with a customer's figures, unless they are right after all, and puts it right in one commit with
+/// how far the verification is.
+async fn look_again(
+    context: &JobContext,
+    id: CustomerId,
+    repair: bool,
+    reached: &mut Reached,
+) -> Result<(), JobFailure> {
     let (crm, by) = (context.crm(), context.by());
     for _ in 0..LOOKS {
-        let Some(customer) = crm.repo::<Customer>().get(by.scope(), id).await? else { return Ok(None) };
+        let Some(customer) = crm.repo::<Customer>().get(by.scope(), id).await? else { return Ok(()) };
         let orders = sums(crm, by, vec![id]).await?.get(&id).copied().unwrap_or_default();
         let again = crm.repo::<Customer>().get(by.scope(), id).await?;
         // Whatever writes an order changes its customer in the same commit.
@@ -246,21 +348,30 @@ async fn look_again(context: &JobContext, id: CustomerId, repair: bool) -> Resul
         }
         let (stored, expected) = (Figures::stored(&customer), Figures::expected(&customer, orders));
         if stored == expected {
-            return Ok(None);
+            return Ok(());
         }
         let wrong = stored.differences(&expected);
-        let Some(mut after) = expected.put_right(&customer).filter(|_| repair) else { return Ok(Some((wrong, false))) };
+        let Some(mut after) = expected.put_right(&customer).filter(|_| repair) else {
+            reached.drifted(id, &wrong, false);
+            return Ok(());
+        };
         let mut operation = Operation::new(crm, by);
         operation.update(&customer, &mut after);
         operation.audit::<Customer>("customer.figures_repaired", id, None, Some(wrong.clone()));
+        let mut further = reached.clone();
+        further.drifted(id, &wrong, true);
+        further.write(&mut operation);
         match context.checkpoint(operation).await {
-            Ok(_) => return Ok(Some((wrong, true))),
+            Ok(_) => {
+                *reached = Reached { stored: true, ..further };
+                return Ok(());
+            }
             Err(JobFailure::Failed(Error::VersionConflict { .. } | Error::NotFound(_))) => {}
             Err(error) => return Err(error),
         }
     }
     // Who orders without a pause is looked at another night.
-    Ok(None)
+    Ok(())
 }
 
 /// What the orders of these customers come to, from an index that has all of it.
@@ -290,3 +401,6 @@ async fn sums(crm: &Crm, by: &Principal, ids: Vec<CustomerId>) -> Result<HashMap
     }
     Ok(sums)
 }
+
+#[cfg(test)]
+mod tests;
