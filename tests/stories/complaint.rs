@@ -66,6 +66,18 @@ on_every_store! {
         other.admin.get(&first).await.refused(404, "NOT_FOUND");
         other.admin.post("/complaints", json!({"customer_id": kim.id(), "subject": "x"})).await.refused(404, "NOT_FOUND");
 
+        // Whoever looks after the customer now sees its complaints, and nobody else does.
+        let team = shop.organization.team("South").await;
+        let south = shop.organization.member("Agent", Some(&team)).await;
+        shop.admin.patch(&kim, json!({"owner_id": null, "team_id": team})).await.ok();
+        let all = shop.admin.get("/complaints?count=true").await.ok()["page"]["total"].clone();
+        assert_eq!(south.get("/complaints?count=true").await.ok()["page"]["total"], all);
+        shop.agent.get("/complaints").await.lists([]);
+        let another = south.post("/complaints", json!({"customer_id": kim.id(), "subject": "Late"})).await.created();
+        south.get("/complaints?search=late").await.lists([&another]);
+        shop.agent.get(&first).await.refused(404, "NOT_FOUND");
+        shop.admin.patch(&kim, json!({"owner_id": shop.agent.id()})).await.ok();
+
         // They stay while the customer is in the bin, and go with it for good.
         shop.admin.delete(&kim).await.no_content();
         shop.admin.post("/complaints", json!({"customer_id": kim.id(), "subject": "x"})).await.refused(404, "NOT_FOUND");

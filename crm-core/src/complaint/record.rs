@@ -2,10 +2,13 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::{
+    access::{Actor, Principal, Visibility},
     error::FieldErrors,
-    id::{CustomerId, UserId},
+    id::{CustomerId, TeamId, UserId},
     input::{FromInput, Input, Patch, text},
     record::{Meta, Record, named_types},
+    repo::Visible,
+    store::Filter,
     text::{Line, Text},
     time::Timestamp,
 };
@@ -30,7 +33,9 @@ crate::record_ids! {
     index(-created_at),
     index(customer_id, -created_at),
     index(status, -created_at),
-    index(assigned_to, -created_at)
+    index(assigned_to, -created_at),
+    index(owner_id, -created_at),
+    index(team_id, -created_at)
 )]
 pub struct Complaint {
     /// The complaint's id.
@@ -53,9 +58,34 @@ pub struct Complaint {
     pub resolved_at: Option<Timestamp>,
     /// The member of staff who sees to it.
     pub assigned_to: Option<UserId>,
+    /// Who looks after the customer: kept here too, so that a list of complaints in sight has an index.
+    #[serde(skip)]
+    pub owner_id: Option<UserId>,
+    /// The team that looks after the customer.
+    #[serde(skip)]
+    pub team_id: Option<TeamId>,
     /// Version and times.
     #[serde(flatten)]
     pub meta: Meta,
+}
+
+impl Visible for Complaint {
+    /// The complaints of the customers that the principal's visibility reaches.
+    fn visible_to(principal: &Principal) -> Filter {
+        match principal.visibility {
+            Visibility::All => Filter::ALL,
+            Visibility::Team => {
+                let team = principal.team.map(|team| Self::team_id.equals(team));
+                let own = match principal.actor {
+                    Actor::User(user) => Some(Self::owner_id.equals(user)),
+                    Actor::ApiKey(_) | Actor::Service | Actor::System => None,
+                };
+                Filter::Or(team.into_iter().chain(own).collect())
+            }
+            // Whose a login's customer is stands in the customer, not in its complaints.
+            Visibility::Own => Filter::NONE,
+        }
+    }
 }
 
 /// How far a complaint is.

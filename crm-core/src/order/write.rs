@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     access::Principal,
+    complaint::Complaint,
     contact::Country,
     customer::Customer,
     error::{Error, FieldErrors, Result},
@@ -490,7 +491,7 @@ fn differences(before: Option<&Order>, after: &Order) -> (serde_json::Value, ser
     (serde_json::Value::Object(old), serde_json::Value::Object(new))
 }
 
-/// Lets the orders of customers follow who looks after these: before and after a change.
+/// Lets the orders and complaints of customers follow who looks after these: before and after a change.
 pub(crate) fn follow_customers<'a>(
     operation: &mut Operation<'_>,
     changed: impl Iterator<Item = (Option<&'a Customer>, &'a Customer)>,
@@ -504,6 +505,11 @@ pub(crate) fn follow_customers<'a>(
     }
     let now = operation.now();
     for ((owner, team), customers) in handed_over {
+        operation.change(Change::UpdateWhere {
+            collection: Complaint::COLLECTION,
+            filter: Complaint::customer_id.one_of(customers.iter().copied()),
+            assignments: vec![Complaint::owner_id.set(owner), Complaint::team_id.set(team), UPDATED_AT.set(now)],
+        });
         operation.change(Change::UpdateWhere {
             collection: Order::COLLECTION,
             filter: Order::customer_id.one_of(customers),
