@@ -207,11 +207,30 @@ fn failure(phase: Phase, error: &SmtpError) -> SendFailure {
     let mut reason = error.to_string();
     reason.truncate(reason.floor_char_boundary(LONGEST_REASON));
     match phase {
+        Phase::Recipient if is_gone(error) => SendFailure::NoSuchAddress(reason),
         // What the server has against us it may have for a while only.
         Phase::Recipient | Phase::Message if error.is_permanent() => SendFailure::Refused(reason),
         Phase::Before | Phase::Recipient => SendFailure::not_sent(reason),
         Phase::Message if error.is_transient() => SendFailure::not_sent(reason),
         Phase::Message => SendFailure::Ambiguous(reason),
+    }
+}
+
+/// Whether the server says of the recipient that there is nobody, and will not be (RFC 5321 section 4.2, RFC 3463): the
+/// enhanced status decides where there is one. A full mailbox, or what the server has against us, is no such thing.
+fn is_gone(error: &SmtpError) -> bool {
+    let Some(code) = error.status() else { return false };
+    if !matches!(u16::from(code), 550 | 551 | 553) {
+        return false;
+    }
+    let told = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+    let enhanced = told.split_ascii_whitespace().next().and_then(|word| word.strip_prefix("5."));
+    match enhanced.and_then(|rest| rest.split_once('.')) {
+        // The address is bad, moved or of no mail server; that of whom it is from is our own.
+        Some(("1", detail)) => !matches!(detail, "7" | "8"),
+        Some(("2", detail)) => detail == "1",
+        Some((subject, _)) if subject.bytes().all(|digit| digit.is_ascii_digit()) => false,
+        _ => true,
     }
 }
 

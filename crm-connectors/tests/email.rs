@@ -159,19 +159,29 @@ async fn mail_is_taken() {
 
 #[tokio::test]
 async fn it_is_known_whether_the_server_has_it() {
-    for (recipient, end, taken, refused) in [
-        ("550 nobody here", "250 taken", 0, true),
-        ("451 later", "250 taken", 0, false),
-        ("250 ok", "554 spam", 1, true),
-        ("250 ok", "452 full", 1, false),
+    for (recipient, end, taken, expected) in [
+        ("550 nobody here", "250 taken", 0, "gone"),
+        ("550 5.1.1 <kim@example.com>: nobody here", "250 taken", 0, "gone"),
+        ("550-5.1.1 nobody here,\r\n550 5.1.1 since long", "250 taken", 0, "gone"),
+        ("551 5.1.6 moved", "250 taken", 0, "gone"),
+        ("550 5.2.1 closed for good", "250 taken", 0, "gone"),
+        ("550 5.7.1 not from you", "250 taken", 0, "refused"),
+        ("550 5.1.8 from nowhere", "250 taken", 0, "refused"),
+        ("552 5.2.2 full", "250 taken", 0, "refused"),
+        ("554 no", "250 taken", 0, "refused"),
+        ("451 later", "250 taken", 0, "not sent"),
+        ("250 ok", "550 5.7.1 spam", 1, "refused"),
+        ("250 ok", "554 spam", 1, "refused"),
+        ("250 ok", "452 full", 1, "not sent"),
     ] {
         let (answer, kept) = answer(Script::Says { recipient, end }).await;
-        let fits = match answer {
-            Err(SendFailure::Refused(_)) => refused,
-            Err(SendFailure::NotSent { .. }) => !refused,
-            _ => false,
+        let told = match answer {
+            Err(SendFailure::NoSuchAddress(_)) => "gone",
+            Err(SendFailure::Refused(_)) => "refused",
+            Err(SendFailure::NotSent { .. }) => "not sent",
+            _ => "something else",
         };
-        assert!(fits, "{recipient} {end}");
+        assert_eq!(told, expected, "{recipient} {end}");
         assert_eq!(kept, taken, "{recipient} {end}");
     }
     let (broken, _) = answer(Script::Breaks).await;

@@ -367,12 +367,15 @@ impl Sending<'_> {
     /// Writes what became of some, in one commit.
     async fn write(&self, outcomes: Vec<(Communication, Outcome)>, holder: Uuid, tried: bool) -> Result<()> {
         let now = self.crm.now();
-        let mut vendor_ids = Vec::new();
+        let (mut vendor_ids, mut bounced) = (Vec::new(), Vec::new());
         let changes: Vec<Change> = outcomes
             .into_iter()
             .map(|(communication, outcome)| {
                 if let Outcome::Sent(id) = &outcome {
                     vendor_ids.push(id.clone());
+                }
+                if matches!(outcome, Outcome::Bounced(_)) {
+                    bounced.push(communication.clone());
                 }
                 let mut assignments = outcome.assignments(now);
                 if tried {
@@ -382,8 +385,11 @@ impl Sending<'_> {
             })
             .collect();
         self.insist(changes).await?;
+        let by = Principal::system(self.campaign.meta.organization_id);
+        if !bounced.is_empty() {
+            self.crm.deliveries().bounced(&by, &bounced).await?;
+        }
         if !vendor_ids.is_empty() {
-            let by = Principal::system(self.campaign.meta.organization_id);
             self.crm.deliveries().apply_parked(&by, &vendor_ids).await?;
         }
         Ok(())

@@ -28,6 +28,8 @@ pub(super) enum Outcome {
     Sent(String),
     /// It is not sent again.
     Failed(String),
+    /// It is not sent again, nor is anything else to its address: there is nobody.
+    Bounced(String),
     /// It is sent again, then.
     Waits(Timestamp, String),
     /// Nobody knows whether the vendor has it.
@@ -43,6 +45,7 @@ impl Outcome {
         match answer {
             Ok(Accepted { vendor_message_id }) => Self::Sent(vendor_message_id),
             Err(SendFailure::Refused(reason)) => Self::Failed(shortened(reason)),
+            Err(SendFailure::NoSuchAddress(reason)) => Self::Bounced(shortened(reason)),
             Err(SendFailure::NotSent { reason, .. }) if attempt >= MOST_ATTEMPTS => Self::Failed(shortened(reason)),
             Err(SendFailure::NotSent { reason, retry_after }) => again(shortened(reason), retry_after),
             // Under the same reference it arrives once, however often it is sent.
@@ -76,7 +79,7 @@ impl Outcome {
                 sent.extend([Communication::vendor_message_id.set(Some(id)), Communication::sent_at.set(Some(now))]);
                 sent
             }
-            Self::Failed(reason) => {
+            Self::Failed(reason) | Self::Bounced(reason) => {
                 let mut failed = ended(CommunicationStatus::Failed, Some(reason));
                 failed.push(Communication::failed_at.set(Some(now)));
                 failed
@@ -124,6 +127,7 @@ mod tests {
         for (answer, attempt, repeatable, expected) in [
             (accepted, 1, false, Outcome::Sent("v1".to_owned())),
             (Err(SendFailure::Refused("no".to_owned())), 1, true, Outcome::Failed("no".to_owned())),
+            (Err(SendFailure::NoSuchAddress("gone".to_owned())), 1, true, Outcome::Bounced("gone".to_owned())),
             (passing(None), 1, false, Outcome::Waits(at(5), "busy".to_owned())),
             (passing(None), 4, false, Outcome::Waits(at(40), "busy".to_owned())),
             (passing(Some(90)), 1, false, Outcome::Waits(at(90), "busy".to_owned())),

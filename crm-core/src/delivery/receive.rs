@@ -152,6 +152,29 @@ impl Deliveries<'_> {
         Ok(())
     }
 
+    /// Suppresses the addresses of messages of which the vendor said at once that there is nobody. To be called once it is
+    /// committed what became of them.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub(crate) async fn bounced(&self, by: &Principal, messages: &[Communication]) -> Result<()> {
+        let known = messages.iter().map(|message| (message.id, message.clone())).collect();
+        let bounced = || messages.iter().map(|message| (message.id, SuppressionReason::HardBounce)).collect();
+        for _ in 0..TRIES {
+            let mut operation = Operation::new(self.crm, by);
+            self.suppress(by, &mut operation, &known, bounced()).await?;
+            if operation.is_empty() {
+                return Ok(());
+            }
+            match operation.commit().await {
+                // A receipt, or somebody of the staff, said so at the same moment.
+                Err(error) if is_race(&error) => {}
+                done => return done.map(|_| ()),
+            }
+        }
+        Ok(())
+    }
+
     async fn unpark(&self, by: &Principal, parked: Vec<ParkedReceipt>) -> Result<()> {
         if parked.is_empty() {
             return Ok(());

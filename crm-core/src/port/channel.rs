@@ -90,6 +90,8 @@ pub struct Accepted {
 pub enum SendFailure {
     /// The vendor does not take it, and will not: it is not sent again.
     Refused(String),
+    /// The vendor says that there is nobody at the address: it is not sent again, nor is anything else to that address.
+    NoSuchAddress(String),
     /// It was certainly not sent, for a reason that passes: it is sent again.
     NotSent {
         /// Why.
@@ -112,7 +114,10 @@ impl SendFailure {
 impl fmt::Display for SendFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Refused(reason) | Self::NotSent { reason, .. } | Self::Ambiguous(reason) => f.write_str(reason),
+            Self::Refused(reason)
+            | Self::NoSuchAddress(reason)
+            | Self::NotSent { reason, .. }
+            | Self::Ambiguous(reason) => f.write_str(reason),
         }
     }
 }
