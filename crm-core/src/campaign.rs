@@ -25,6 +25,7 @@ mod states;
 mod statistics;
 pub mod template;
 mod trial;
+mod unchecked;
 pub mod variant;
 pub mod window;
 
@@ -48,6 +49,7 @@ pub use self::{
         VariantStatistics,
     },
     trial::{Trial, TrialResult},
+    unchecked::WithMessages,
 };
 pub(crate) use self::{plan::PlanHandler, send::run};
 

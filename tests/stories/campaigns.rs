@@ -78,6 +78,12 @@ on_every_store! {
             "variants": [{"name": "A", "message": "{{"}],
         });
         admin.post("/campaigns", wrong).await.invalid(&["message", "segment_id", "variants[0].message"]);
+        let wrong = json!({
+            "name": "Sale", "chanel": "mock", "message": "Hi {{nickname}}", "rulesJson": {"field": "spent", "op": ">", "value": 1},
+            "variants": [{"name": "A", "message": "{{"}], "holdout_percent": 99,
+        });
+        let fields = ["channel", "holdout_percent", "chanel", "rules_json.field", "message", "variants[0].message"];
+        admin.post("/campaigns", wrong).await.invalid(&fields);
         let both = json!({"name": "Sale", "channel": "mock", "message": "Hi", "segment_id": own.id(), "rules_json": {"field": "spent", "op": ">", "value": 1}});
         admin.post("/campaigns", both).await.invalid(&["rules_json"]);
         let rules = json!({"field": "tags", "op": "contains", "value": "paris"});
@@ -91,6 +97,9 @@ on_every_store! {
         assert_eq!((&draft["status"], &draft["rules_json"]["op"]), (&json!("draft"), &json!("contains")));
         admin.post(format!("{draft}/pause"), json!({})).await.refused(409, "INVALID_STATE");
         admin.patch(&draft, json!({"topic": "offers", "holdout_percent": 10, "subject": "A\nB"})).await.invalid(&["subject"]);
+        let wrong = json!({"topics": "offers", "subject": "{{nickname}}", "rules_json": {"field": "name"}});
+        admin.patch(&draft, wrong.clone()).await.invalid(&["topics", "rules_json.op", "subject"]);
+        admin.put(&draft, wrong).await.invalid(&["name", "channel", "message", "topics", "rules_json.op", "subject"]);
         let changed = admin.patch(&draft, json!({"topic": "offers", "variants": [{"name": "A"}, {"name": "B", "message": "Dear {{name}}"}]})).await.ok();
         assert_eq!((&changed["version"], &changed["topic"]), (&json!(2), &json!("offers")));
         admin.patch(&draft, json!({"name": "X"})).if_match(&draft).await.refused(412, "VERSION_CONFLICT");

@@ -49,7 +49,11 @@ impl Messages {
         Self::read_all(&campaign.message, campaign.subject.as_ref(), &campaign.variants.0, fields)
     }
 
-    fn read_all(
+    /// Reads those of a message, its subject and its variants.
+    ///
+    /// # Errors
+    /// Everything that is wrong with them, each by its path.
+    pub(super) fn read_all(
         message: &Text<20_000>,
         subject: Option<&Line<300>>,
         variants: &[CampaignVariant],

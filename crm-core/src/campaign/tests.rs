@@ -15,12 +15,13 @@ use uuid::Uuid;
 
 use super::{
     Campaign, CampaignId, CampaignRun, CampaignStatus, ChangedCampaign, Communication, CommunicationStatus,
-    NewCampaign, TrialRequest, send, send_due,
+    NewCampaign, TrialRequest, WithMessages, send, send_due,
 };
 use crate::{
     Crm, Error,
     access::{Principal, Role},
     customer::{Customer, CustomerStatus},
+    delivery::{Suppression, SuppressionReason},
     event::Event,
     id::{CustomerId, OrganizationId, UserId},
     input::FromInput as _,
@@ -77,6 +78,8 @@ impl Channel for Vendor {
         let text = &message.text;
         if text.contains("refused") {
             Err(SendFailure::Refused("no such number".to_owned()))
+        } else if text.contains("gone") {
+            Err(SendFailure::NoSuchAddress("550 5.1.1 nobody here".to_owned()))
         } else if text.contains("busy") {
             Err(SendFailure::not_sent("busy"))
         } else if text.contains("unclear") {
@@ -258,6 +261,22 @@ async fn answers_of_the_vendor_are_understood() {
     }
 }
 
+/// Where a vendor says that there is nobody, nothing is sent to the address any more.
+#[tokio::test]
+async fn an_address_that_is_gone_is_suppressed() {
+    let shop = Shop::open(true).await;
+    let ids = shop.customers(["Ada", "refused", "gone"].into_iter().map(str::to_owned)).await;
+    for expected in [[0, 1, 2, 0, 0], [0, 1, 1, 1, 0]] {
+        let campaign = shop.draft(json!({"launch": true})).await;
+        shop.settle().await;
+        assert_eq!(shop.figures(campaign.id).await, expected);
+        let suppressed = shop.crm.repo::<Suppression>().find(shop.by.scope(), &Query::new(Filter::ALL, 10)).await;
+        let suppressed = suppressed.expect("found").records;
+        let told: Vec<_> = suppressed.iter().map(|one| (one.address.as_str(), one.reason, one.customer_id)).collect();
+        assert_eq!(told, [(ids[2].to_string().as_str(), SuppressionReason::HardBounce, Some(ids[2]))]);
+    }
+}
+
 /// A process dies while it sends. What it had in hand is sent again only where that does no harm.
 #[tokio::test]
 async fn what_a_dead_process_had_in_hand_is_never_sent_twice() {
@@ -420,4 +439,31 @@ async fn a_trial_counts_nowhere() {
         [("me", "Hi Ada", sent), ("me", "refused", failed), ("you", "Hi Ada", sent), ("you", "refused", failed)]
     );
     assert_eq!(shop.figures(campaign.id).await, [0; 5]);
+}
+
+/// What is wrong with a body is told together with what is wrong within its rules and its messages.
+#[tokio::test]
+async fn everything_wrong_is_told_at_once() {
+    let shop = Shop::open(false).await;
+    let told = async |body: serde_json::Value| {
+        let body = WithMessages::<NewCampaign>::from_json(&body).expect("an object");
+        let Err(Error::Invalid(errors)) = shop.crm.campaigns().read(&shop.by, body).await else { panic!("refused") };
+        let mut fields: Vec<String> = errors.iter().map(|error| error.field.clone()).collect();
+        fields.sort_unstable();
+        fields
+    };
+    let wrong = json!({
+        "name": "Sale", "chanel": "mock", "message": "Hi {{nickname}}", "holdout_percent": 99,
+        "rulesJson": {"field": "spent", "op": ">", "value": 1}, "variants": [{"name": "A", "message": "{{"}],
+    });
+    let expected = ["chanel", "channel", "holdout_percent", "message", "rules_json.field", "variants[0].message"];
+    assert_eq!(told(wrong).await, expected);
+    let wrong = json!({"topics": "offers", "subject": "{{nickname}}", "rules_json": {"field": "name"}});
+    let expected = ["channel", "message", "name", "rules_json.op", "subject", "topics"];
+    assert_eq!(told(wrong).await, expected);
+    let body = json!({"name": "Sale", "channel": "mock", "message": "Hi {{name}}", "rules_json": {"and": []}});
+    let body = WithMessages::<NewCampaign>::from_json(&body).expect("an object");
+    let read = shop.crm.campaigns().read(&shop.by, body).await.expect("what is within is told when it is written");
+    let refused = shop.crm.campaigns().create(&shop.by, read).await.unwrap_err();
+    assert_eq!(refused.code(), "VALIDATION_ERROR");
 }

@@ -8,7 +8,7 @@ use crm_core::{
     access::Principal,
     campaign::{
         Campaign, CampaignDetail, CampaignId, Campaigns, ChangedCampaign, Communication, NewCampaign, ReplacedCampaign,
-        Trial, TrialRequest,
+        Trial, TrialRequest, WithMessages,
     },
     list::{List, ListBody},
 };
@@ -81,9 +81,10 @@ async fn create(
     State(crm): State<Crm>,
     by: Principal,
     pairs: Pairs,
-    Body(new): Body<NewCampaign>,
+    Body(new): Body<WithMessages<NewCampaign>>,
 ) -> Result<Created<Campaign>> {
     pairs.only(&[])?;
+    let new = crm.campaigns().read(&by, new).await?;
     let campaign = crm.campaigns().create(&by, new).await?;
     Ok(Created::new("campaigns", campaign.id, campaign.meta.version, campaign))
 }
@@ -123,9 +124,10 @@ async fn replace(
     Path(id): Path<CampaignId>,
     IfMatch(version): IfMatch,
     pairs: Pairs,
-    Body(input): Body<ReplacedCampaign>,
+    Body(input): Body<WithMessages<ReplacedCampaign>>,
 ) -> Result<Record<Campaign>> {
     pairs.only(&[])?;
+    let input = crm.campaigns().read(&by, input).await?;
     let campaign = crm.campaigns().replace(&by, id, version, input).await?;
     Ok(Record::new(campaign.meta.version, campaign))
 }
@@ -145,9 +147,10 @@ async fn change(
     Path(id): Path<CampaignId>,
     IfMatch(version): IfMatch,
     pairs: Pairs,
-    Body(changed): Body<ChangedCampaign>,
+    Body(changed): Body<WithMessages<ChangedCampaign>>,
 ) -> Result<Record<Campaign>> {
     pairs.only(&[])?;
+    let changed = crm.campaigns().read(&by, changed).await?;
     let campaign = crm.campaigns().change(&by, id, version, changed).await?;
     Ok(Record::new(campaign.meta.version, campaign))
 }
