@@ -6,7 +6,6 @@
 #![expect(clippy::panic, clippy::unwrap_used, reason = "a test ends where something is not as it should be")]
 
 mod background;
-mod related;
 
 use bson::{Document, RawDocument, RawDocumentBuf};
 use crm_core::{
