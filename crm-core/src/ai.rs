@@ -10,7 +10,7 @@ mod service;
 mod summary;
 
 pub use self::{
-    message::{DraftChannel, MessagesRequest, SuggestedMessage, SuggestedMessages, Tone},
+    message::{DraftChannel, Goal, MessagesRequest, SuggestedMessage, SuggestedMessages, Tone},
     service::{Ai, RuleRequest, Source, SuggestedRule},
     summary::{CampaignFigures, CampaignSummary, SummaryRequest, VariantFigures, summarise},
 };

@@ -68,6 +68,15 @@ impl FieldErrors {
         }
     }
 
+    /// As those of a request's body: what is wrong with the value itself is told of `body`.
+    #[must_use]
+    pub fn of_body(mut self) -> Self {
+        for error in self.0.iter_mut().filter(|error| error.field.is_empty()) {
+            "body".clone_into(&mut error.field);
+        }
+        self
+    }
+
     /// Whether nothing is wrong.
     #[must_use]
     pub const fn is_empty(&self) -> bool {

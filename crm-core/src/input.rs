@@ -34,8 +34,10 @@ pub(crate) use self::values::{parse_date, text};
 pub use crm_core_derive::Input;
 use serde_json::value::RawValue;
 
-pub(crate) use self::members::snake_case;
-pub use self::{as_written::AsWritten, members::Members};
+pub use self::{
+    as_written::AsWritten,
+    members::{Members, snake_case},
+};
 use crate::error::FieldErrors;
 
 /// A type that is read from JSON.

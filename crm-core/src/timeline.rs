@@ -19,7 +19,7 @@ use crate::{
     customer::{CUSTOMER, Customer},
     error::{FieldErrors, Result},
     id::CustomerId,
-    list::{List, ListRequest, Listing},
+    list::{List, Listing},
     record::Record as _,
     rule::Catalog,
     time::Timestamp,
@@ -79,8 +79,10 @@ impl Timeline<'_> {
         pairs: &[(String, String)],
     ) -> Result<List<TimelineEntry>> {
         by.may(permissions::CUSTOMERS_READ)?;
-        let request = Listing::new(&CATALOG).fields(&[]).sortable(&[]).extra(&EXTRA).from_pairs(pairs)?;
-        let asked = kinds(&request)?;
+        let mut errors = FieldErrors::new();
+        let asked = errors.take("type", kinds(pairs));
+        let request = errors.take("", Listing::new(&CATALOG).pages_only().extra(&EXTRA).from_pairs(pairs));
+        let (Some(asked), Some(request)) = (asked, request) else { return Err(errors.into()) };
         self.crm.repo::<Customer>().visible(by, customer, CUSTOMER).await?;
         let sources: Vec<(usize, &dyn Source)> = SOURCES
             .iter()
@@ -94,31 +96,17 @@ impl Timeline<'_> {
 }
 
 /// The kinds that are asked for; none for all.
-fn kinds(request: &ListRequest) -> Result<Vec<&'static str>, FieldErrors> {
-    let mut errors = FieldErrors::new();
-    for (given, name) in [
-        (request.page.is_some(), "page"),
-        (request.count, "count"),
-        (!request.search.is_empty(), "search"),
-        (request.sorted, "sort"),
-        (!request.fields.is_empty(), "fields"),
-    ] {
-        if given {
-            errors.add(name, "NOT_ALLOWED", "is not for this list: use type, limit and cursor");
-        }
-    }
+fn kinds(pairs: &[(String, String)]) -> Result<Vec<&'static str>, FieldErrors> {
+    let named = pairs.iter().find(|(name, _)| name == "type").map(|(_, names)| names.as_str());
     let mut kinds = Vec::new();
-    for name in request.extra("type").into_iter().flat_map(|list| list.split(',')).map(str::trim) {
-        match SOURCES.iter().find(|source| source.kind() == name) {
-            Some(source) => kinds.push(source.kind()),
-            None => {
-                let all: Vec<&str> = SOURCES.iter().map(|source| source.kind()).collect();
-                errors.add("type", "INVALID_CHOICE", format!("must be of {}", all.join(", ")));
-                break;
-            }
-        }
+    for name in named.into_iter().flat_map(|list| list.split(',')).map(str::trim) {
+        let Some(source) = SOURCES.iter().find(|source| source.kind() == name) else {
+            let all: Vec<&str> = SOURCES.iter().map(|source| source.kind()).collect();
+            return Err(FieldErrors::one("", "INVALID_CHOICE", format!("must be of {}", all.join(", "))));
+        };
+        kinds.push(source.kind());
     }
-    errors.or(kinds)
+    Ok(kinds)
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 //! The sample that `crm-http demo` loads: two organizations with staff, customers, their orders, groups, tags, custom
-//! fields and segments.
+//! fields and segments, and a campaign that was sent.
 //!
 //! Everything made up comes from seeds, so it is the same in every installation; only instants count from now. Loading
 //! goes through the services, like any client's work, and goes on where an earlier run was interrupted.
 
+mod campaign;
 mod sample;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -28,6 +29,8 @@ use self::sample::{COMPANIES, CUSTOMERS, Company, Person};
 
 /// Customers created by one call.
 const BATCH: usize = 250;
+/// The member of a customer's metadata that says which of the sample it is.
+const NUMBER: &str = "sample";
 /// The member of an organization's settings that says how far its sample is.
 const STATE: &str = "sample";
 
@@ -72,14 +75,16 @@ pub fn logins() -> Vec<DemoLogin> {
 /// Those of the services.
 pub async fn load(crm: &Crm, progress: Progress<'_>) -> Result<()> {
     let all = (COMPANIES.len() * CUSTOMERS) as u64;
+    let mut launched = Vec::new();
     for (number, company) in COMPANIES.iter().enumerate() {
         let before = (number * CUSTOMERS) as u64;
         let organization = organization(crm, company).await?;
+        let by = Principal::system(organization.id);
+        launched.push(by.clone());
         if state(&organization) == "loaded" {
             progress(company.name, before + CUSTOMERS as u64, all);
             continue;
         }
-        let by = Principal::system(organization.id);
         let staff = staff(crm, &by, company, &password(crm)).await?;
         for field in sample::custom_fields() {
             unless_there(crm.fields().create(&by, NewCustomField::from_json(&field)?).await)?;
@@ -91,10 +96,12 @@ pub async fn load(crm: &Crm, progress: Progress<'_>) -> Result<()> {
         notes(crm, &by, &people, &created).await?;
         orders(crm, &by, company, &company.orders(&created, organization.meta.created_at)).await?;
         segments(crm, &by).await?;
+        campaign::launch(crm, &by).await?;
         let loaded = ChangedOrganization::from_json(&json!({"settings": {STATE: "loaded"}}))?;
         crm.organizations().update(&by, loaded, None).await?;
     }
-    Ok(())
+    progress("campaigns", all, all);
+    campaign::finish(crm, &launched).await
 }
 
 fn state(organization: &Organization) -> String {
@@ -156,7 +163,8 @@ async fn staff(crm: &Crm, by: &Principal, company: &Company, password: &str) -> 
     Ok(staff)
 }
 
-/// Creates the customers that are missing; gives the ids of those made by the sample, in its order.
+/// Creates the customers that are missing; gives the ids of those made by the sample, in its order, without those whom
+/// somebody has removed since.
 async fn customers(
     crm: &Crm,
     by: &Principal,
@@ -164,15 +172,25 @@ async fn customers(
     people: &[Person],
     staff: &[User],
     progress: &(dyn Fn(u64) + Send + Sync),
-) -> Result<Vec<CustomerId>> {
-    // Batches are written whole and in order, so that as many as there are are the first ones.
-    let mut ids: Vec<CustomerId> = Vec::new();
+) -> Result<Vec<Option<CustomerId>>> {
+    // Ids made in one millisecond are in no order: whoever was created earlier is told by the number that they bear.
+    let mut ids: Vec<Option<CustomerId>> = vec![None; people.len()];
     let there = Query::new(Filter::ALL, 0);
     let mut stream = std::pin::pin!(crm.repo::<Customer>().stream(by.scope(), there));
     while let Some(customer) = futures::StreamExt::next(&mut stream).await {
-        ids.push(customer?.id);
+        let customer = customer?;
+        let number = customer.metadata.to_value()[NUMBER].as_u64().and_then(|number| usize::try_from(number).ok());
+        if let Some(id) = number.and_then(|number| ids.get_mut(number)) {
+            *id = Some(customer.id);
+        }
     }
-    for batch in people.chunks(BATCH).skip(ids.len() / BATCH) {
+    let mut done = 0;
+    for (batch, ids) in people.chunks(BATCH).zip(ids.chunks_mut(BATCH)) {
+        // Batches are written whole.
+        if ids.iter().any(Option::is_some) {
+            done += batch.len() as u64;
+            continue;
+        }
         let items: Vec<Value> = batch.iter().map(|person| body(person, staff)).collect();
         let new = NewCustomers::from_json(&json!({"items": items}))?;
         let report =
@@ -180,8 +198,11 @@ async fn customers(
         if let Some(refused) = report.results.iter().find_map(|result| result.error.as_ref()) {
             return Err(Error::Conflict(format!("the sample of {} was refused: {refused:?}", company.name)));
         }
-        ids.extend(report.results.iter().filter_map(|result| result.id));
-        progress(ids.len() as u64);
+        for (id, result) in ids.iter_mut().zip(&report.results) {
+            *id = result.id;
+        }
+        done += batch.len() as u64;
+        progress(done);
     }
     Ok(ids)
 }
@@ -195,13 +216,19 @@ fn body(person: &Person, staff: &[User]) -> Value {
     body
 }
 
-async fn groups(crm: &Crm, by: &Principal, company: &Company, people: &[Person], ids: &[CustomerId]) -> Result<()> {
+async fn groups(
+    crm: &Crm,
+    by: &Principal,
+    company: &Company,
+    people: &[Person],
+    ids: &[Option<CustomerId>],
+) -> Result<()> {
     for (place, name) in company.groups.iter().enumerate() {
         unless_there(crm.customers().create_group(by, NewCustomerGroup::from_json(&json!({"name": name}))?).await)?;
         let named = CustomerGroup::name.equals(Line::parse(name)?);
         let Some(group) = crm.repo::<CustomerGroup>().first(by.scope(), named).await? else { continue };
-        let members = people.iter().zip(ids).filter(|(person, _)| person.group == Some(place)).map(|(_, id)| *id);
-        let members: Vec<CustomerId> = members.collect();
+        let members = people.iter().zip(ids).filter(|(person, _)| person.group == Some(place));
+        let members: Vec<CustomerId> = members.filter_map(|(_, id)| *id).collect();
         for part in members.chunks(500) {
             let part = GroupMembers::from_json(&json!({"customer_ids": part}))?;
             crm.customers().add_members(by, group.id, &part).await?;
@@ -228,12 +255,12 @@ async fn segments(crm: &Crm, by: &Principal) -> Result<()> {
     Ok(())
 }
 
-async fn notes(crm: &Crm, by: &Principal, people: &[Person], ids: &[CustomerId]) -> Result<()> {
+async fn notes(crm: &Crm, by: &Principal, people: &[Person], ids: &[Option<CustomerId>]) -> Result<()> {
     for (person, id) in people.iter().zip(ids) {
-        let Some(text) = person.note else { continue };
-        let noted = Note::customer_id.equals(*id);
+        let (Some(text), Some(id)) = (person.note, *id) else { continue };
+        let noted = Note::customer_id.equals(id);
         if crm.repo::<Note>().count(by.scope(), &noted).await? == 0 {
-            crm.customers().add_note(by, *id, NewNote::from_json(&json!({"text": text}))?).await?;
+            crm.customers().add_note(by, id, NewNote::from_json(&json!({"text": text}))?).await?;
         }
     }
     Ok(())

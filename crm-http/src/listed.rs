@@ -19,14 +19,16 @@ pub(crate) struct ListParameters {
     #[param(max_length = 200)]
     search: Option<String>,
     /// Fields in order, `-` before one that runs downward. Newest first where not given.
-    #[param(example = json!("-created_at"))]
+    #[param(example = json!("-created_at"), min_length = 1)]
     sort: Option<String>,
     /// Only these fields of each record, separated by commas.
+    #[param(min_length = 1)]
     fields: Option<String>,
     /// The most records of the page.
     #[param(minimum = 1, maximum = 100, default = 20)]
     limit: Option<u32>,
     /// What an earlier page gave as `next_cursor`, with the same filter, search and sort.
+    #[param(min_length = 1)]
     cursor: Option<String>,
     /// The number of the page, from 1, in place of a cursor; the answer then has `total`.
     #[param(minimum = 1)]

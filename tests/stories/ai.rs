@@ -79,7 +79,9 @@ on_every_store! {
             }
         }
         ask(json!({"goal": "", "channel": "pigeon", "tone": "angry", "x": 1})).await.invalid(&["goal", "channel", "tone", "x"]);
-        ask(json!({"goal": "x".repeat(201)})).await.invalid(&["goal"]);
+        for goal in ["x".repeat(201), "See HTTPS://evil.example now".to_owned(), "www.evil.example".to_owned()] {
+            ask(json!({"goal": goal, "tone": "odd"})).await.invalid(&["goal", "tone"]);
+        }
         shop.customer.post("/ai/messages", json!({"goal": "x"})).await.refused(403, "FORBIDDEN");
 
         let nobody = json!({"campaign_id": shop.team});

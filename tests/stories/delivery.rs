@@ -296,6 +296,16 @@ on_every_store! {
         shop.admin.post("/suppressions", address.clone()).await.refused(409, "DUPLICATE");
         shop.admin.post("/suppressions", json!({"channel": "pigeon", "address": "", "reason": "x"})).await
             .invalid(&["channel", "address", "reason"]);
+        shop.admin.post("/suppressions", json!({"channel": "email", "address": "kim"})).await.invalid(&["address"]);
+        shop.admin.post("/suppressions", json!({"channel": "sms", "address": "kim"})).await.invalid(&["address"]);
+        let phone = shop.admin.post("/suppressions", json!({"channel": "sms", "address": "+33 1 42 68 53 00"})).await.created();
+        assert_eq!(phone["address"], "+33142685300", "as customers have it");
+        let wanted = json!({"filter": {"field": "channel", "op": "==", "value": "sms"}, "count": true});
+        let found = shop.admin.post("/suppressions/search", wanted).await.ok();
+        assert_eq!((&found["page"]["total"], &found["data"][0]["id"]), (&json!(1), &phone["id"]));
+        let ledger = format!("/customers/{}/consent-ledger/search", customers[0].id);
+        let said = shop.admin.post(&ledger, json!({"fields": "channel,granted", "limit": 1})).await.ok();
+        assert_eq!(said["data"][0].as_object().map(serde_json::Map::len), Some(2), "{said}");
         assert_eq!(ask(email, None, &customers[..1], 1).await, [Some("suppressed")]);
         assert_eq!(ask(mock, None, &customers[..1], 1).await, [None], "on that channel only");
         app.organization("Other").await.admin.delete(&suppression).await.refused(404, "NOT_FOUND");

@@ -119,7 +119,8 @@ on_every_store! {
         let found = admin.get("/customers/duplicates?min_score=0.4").await.ok();
         assert_eq!(found["data"][0]["duplicates"][0]["reasons"], json!(["same_name"]), "{found}");
         assert_eq!(admin.get("/customers/duplicates").await.ok()["data"], json!([]));
-        admin.get("/customers/duplicates?min_score=2").await.invalid(&["min_score"]);
+        admin.get("/customers/duplicates?minScore=2").await.invalid(&["min_score"]);
+        admin.get("/customers/duplicates?created_at[gt]=now&sort=name").await.invalid(&["created_at[gt]", "sort"]);
 
         let path = format!("{kim}/merge");
         let request = json!({"duplicate_id": twin.id(), "fields": {"email": "duplicate"}, "dry_run": true});
@@ -171,6 +172,7 @@ on_every_store! {
         let agent = shop.organization.member("QA", None).await.get(&timeline).await.ok();
         assert!(agent["data"].as_array().expect("entries").iter().all(|entry| entry["type"] != "change"), "{agent}");
         admin.get(format!("{timeline}?type=lost&page=2")).await.invalid(&["type", "page"]);
+        admin.get(format!("{timeline}?id={}&version[gt]=0", kim.id())).await.invalid(&["id", "version[gt]"]);
 
         // What was changed since stays; the rest goes back.
         admin.patch(&kim, json!({"name": "Kim B. Lee", "add_tags": ["later"]})).await.ok();

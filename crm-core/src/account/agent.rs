@@ -33,6 +33,7 @@ pub struct NewAgent {
     pub phone: Option<PhoneInput>,
     /// What the person is good at, at most 50.
     #[input(default)]
+    #[cfg_attr(feature = "openapi", schema(required = false))]
     pub skills: Vec<Line<50>>,
     /// How many open queries the person takes at once, 0 to 1000; 5 where it is left out.
     pub max_concurrent_queries: Option<i64>,

@@ -92,6 +92,7 @@ pub struct NewApiKey {
     pub permissions: Vec<Permission>,
     /// Whether its holder may only read, whatever the permissions.
     #[input(default)]
+    #[cfg_attr(feature = "openapi", schema(required = false))]
     pub read_only: bool,
     /// When it ends by itself; never where not given.
     pub expires_at: Option<Timestamp>,

@@ -16,6 +16,8 @@ use crate::{
     text::Line,
 };
 
+/// What shows that a text leads somewhere else.
+const LINKS: [&str; 6] = ["://", "www.", "http:", "https:", "mailto:", "javascript:"];
 /// The longest short message, in characters.
 const SHORT: usize = 160;
 /// The longest message that a model may draft.
@@ -114,7 +116,7 @@ impl FromInput for Tone {
         Self::ALL
             .into_iter()
             .find(|tone| tone.name() == name)
-            .ok_or_else(|| FieldErrors::one("", "INVALID_VALUE", "must be one of friendly, formal, urgent, playful"))
+            .ok_or_else(|| FieldErrors::one("", "INVALID_CHOICE", "must be one of friendly, formal, urgent, playful"))
     }
 }
 
@@ -126,8 +128,27 @@ impl FromInput for DraftChannel {
     fn from_input(json: &RawValue) -> Result<Self, FieldErrors> {
         let name = input::text(json)?;
         name.parse().map(Self).map_err(|error: crate::campaign::UnknownCampaignChannel| {
-            FieldErrors::one("", "INVALID_VALUE", error.to_string())
+            FieldErrors::one("", "INVALID_CHOICE", error.to_string())
         })
+    }
+}
+
+/// What is to be reached or said: a line without links, since what leads away from a message is for a person to write.
+#[derive(Clone, Debug)]
+pub struct Goal(Line<200>);
+
+impl FromInput for Goal {
+    fn from_input(json: &RawValue) -> Result<Self, FieldErrors> {
+        let goal = Line::from_input(json)?;
+        let lower = goal.to_lowercase();
+        if LINKS.iter().any(|part| lower.contains(part)) {
+            return Err(FieldErrors::one(
+                "",
+                "INVALID_VALUE",
+                "must hold no link: put it into the message that you choose",
+            ));
+        }
+        Ok(Self(goal))
     }
 }
 
@@ -136,8 +157,8 @@ impl FromInput for DraftChannel {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct MessagesRequest {
     /// What is to be reached or said, in one line.
-    #[cfg_attr(feature = "openapi", schema(example = "20% off everything this weekend"))]
-    pub goal: Line<200>,
+    #[cfg_attr(feature = "openapi", schema(value_type = String, max_length = 200, example = "20% off everything this weekend"))]
+    pub goal: Goal,
     /// How it will be sent; drafts for `sms` are short, those for `email` have a subject.
     #[cfg_attr(feature = "openapi", schema(value_type = Option<CampaignChannel>))]
     pub channel: Option<DraftChannel>,
@@ -186,7 +207,7 @@ impl Ai<'_> {
         let tone = request.tone.unwrap_or_default();
         let vocabulary = Vocabulary::of(&self.crm.customers().context(by).await?.fields);
         if let Some(drafted) =
-            self.ask_json::<Drafted>(by, model_request(&request.goal, channel, tone, &vocabulary)).await
+            self.ask_json::<Drafted>(by, model_request(&request.goal.0, channel, tone, &vocabulary)).await
         {
             let mut suggestions: Vec<SuggestedMessage> = Vec::new();
             for draft in drafted.messages {
@@ -201,7 +222,7 @@ impl Ai<'_> {
                 return Ok(SuggestedMessages { suggestions, source: Source::Model });
             }
         }
-        Ok(SuggestedMessages { suggestions: offline(&request.goal, channel, tone), source: Source::Offline })
+        Ok(SuggestedMessages { suggestions: offline(&request.goal.0, channel, tone), source: Source::Offline })
     }
 }
 
@@ -300,10 +321,10 @@ fn checked(draft: SuggestedMessage, channel: CampaignChannel, vocabulary: &Vocab
 /// No links, no markup, no control characters.
 pub(super) fn is_plain(text: &str) -> bool {
     let lower = text.to_lowercase();
-    let leads_away = ["://", "www.", "http:", "https:", "mailto:", "javascript:", ".com", ".net", ".org", ".io"];
+    let domains = [".com", ".net", ".org", ".io"];
     !text.contains(['<', '>'])
         && !text.chars().any(|character| character.is_control() && character != '\n')
-        && !leads_away.iter().any(|part| lower.contains(part))
+        && !LINKS.iter().chain(&domains).any(|part| lower.contains(part))
 }
 
 #[cfg(test)]

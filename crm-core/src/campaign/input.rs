@@ -82,12 +82,14 @@ pub struct NewCampaign {
     pub spread_hours: Option<Whole<1, 168>>,
     /// Different messages to compare, at most 10.
     #[input(default)]
+    #[cfg_attr(feature = "openapi", schema(required = false))]
     pub variants: CampaignVariants,
     /// So many of a hundred customers get nothing, to compare with: 1 to 90.
     #[cfg_attr(feature = "openapi", schema(value_type = Option<i64>))]
     pub holdout_percent: Option<Whole<1, 90>>,
     /// Whether it is launched at once.
     #[input(default)]
+    #[cfg_attr(feature = "openapi", schema(required = false))]
     pub launch: bool,
 }
 
@@ -148,6 +150,7 @@ pub struct ReplacedCampaign {
     pub spread_hours: Option<Whole<1, 168>>,
     /// Different messages to compare.
     #[input(default)]
+    #[cfg_attr(feature = "openapi", schema(required = false))]
     pub variants: CampaignVariants,
     /// So many of a hundred customers get nothing.
     #[cfg_attr(feature = "openapi", schema(value_type = Option<i64>))]
@@ -296,20 +299,20 @@ impl FromInput for VendorTemplate {
 }
 
 macro_rules! named_inputs {
-    ($($type:ty),+) => {$(
+    ($($type:ty: $code:literal),+) => {$(
         impl FromInput for $type {
             fn from_input(json: &RawValue) -> Result<Self, FieldErrors> {
                 let name = text(json)?;
                 name.parse().map_err(|unknown| {
                     let unknown: <Self as std::str::FromStr>::Err = unknown;
-                    FieldErrors::one("", "INVALID_VALUE", unknown.to_string())
+                    FieldErrors::one("", $code, unknown.to_string())
                 })
             }
         }
     )+};
 }
 
-named_inputs!(CampaignChannel, ClockTime, Weekday);
+named_inputs!(CampaignChannel: "INVALID_CHOICE", ClockTime: "INVALID_FORMAT", Weekday: "INVALID_CHOICE");
 
 #[derive(Input)]
 struct WindowInput {

@@ -305,7 +305,7 @@ impl<'de> Deserialize<'de> for ClockTime {
 
 /// A day of the week.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = SendingDay))]
 #[serde(rename_all = "snake_case")]
 #[expect(missing_docs, reason = "the names say it")]
 pub enum Weekday {
@@ -363,7 +363,8 @@ pub struct CampaignVariant {
     /// The subject instead of the campaign's.
     #[serde(default)]
     pub subject: Option<Line<300>>,
-    /// How much of the audience gets it, beside the other variants' weights; 1 to 1000.
+    /// How much of the audience gets it, beside the other variants' weights: 1 to 1000, and 1 where it is not said.
+    #[cfg_attr(feature = "openapi", schema(required = false, minimum = 1, maximum = 1000))]
     pub weight: i64,
 }
 

@@ -24,7 +24,7 @@ use crate::{
 
 /// What became of a trial.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = CampaignTrial))]
 pub struct Trial {
     /// The customer whose name and fields are in the messages.
     pub customer_id: CustomerId,

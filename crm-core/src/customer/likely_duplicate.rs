@@ -100,15 +100,12 @@ impl Customers<'_> {
         pairs: &[(String, String)],
     ) -> Result<List<LikelyDuplicates>> {
         by.may(permissions::CUSTOMERS_READ)?;
-        let request = Listing::new(&CATALOG).fields(&[]).sortable(&[]).extra(&EXTRA).from_pairs(pairs)?;
+        let request = Listing::new(&CATALOG).pages_only().extra(&EXTRA).from_pairs(pairs)?;
         let least = match request.extra("min_score").map(str::parse::<f64>) {
             None => 0.5,
             Some(Ok(least)) if (0.0..=1.0).contains(&least) => least,
             Some(_) => return Err(Error::invalid("min_score", "OUT_OF_RANGE", "must be a number between 0 and 1")),
         };
-        if request.page.is_some() || request.count || !request.search.is_empty() || request.sorted {
-            return Err(Error::invalid("cursor", "NOT_ALLOWED", "this list takes only min_score, limit and cursor"));
-        }
         let now = self.crm.now();
         let mut named = request.clone();
         named.extra.insert("likely_duplicates".to_owned(), String::new());

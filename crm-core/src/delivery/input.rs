@@ -18,7 +18,7 @@ pub struct NewSuppression {
     /// The channel.
     #[cfg_attr(feature = "openapi", schema(value_type = String, example = "email"))]
     pub channel: GivenChannel,
-    /// The address: an e-mail address, a phone number, or what else the channel has.
+    /// The address: an e-mail address, a phone number as customers may have it, or for other channels the customer's id.
     #[cfg_attr(feature = "openapi", schema(value_type = String, example = "gone@example.com"))]
     pub address: Line<320>,
     /// Why; `manual` where it is not said.

@@ -12,6 +12,8 @@ use crate::{
 
 /// The most receipts that are taken at once.
 pub(super) const MOST_RECEIPTS: usize = 1000;
+/// By so much a vendor's clock is not believed.
+const A_DAY: std::time::Duration = std::time::Duration::from_hours(24);
 /// What is noted where a vendor said both that a message was sent and that it failed.
 const CONFLICT: &str = "The vendor also said that it failed, later: the first word counts.";
 
@@ -144,8 +146,10 @@ pub(super) fn settled(mut message: Communication, receipt: &Receipt, came: Times
     if message.attempts == 0 && (is_waiting || message.status == CommunicationStatus::Suppressed) {
         return message;
     }
-    // A vendor's clock may run ahead, but not by a day.
-    let at = receipt.at.filter(|at| at.since(came) < std::time::Duration::from_hours(24)).unwrap_or(came);
+    // A vendor's clock may be wrong, but not by a day: nothing becomes of a message before it is written.
+    let at = receipt.at.filter(|at| at.since(came) < A_DAY).unwrap_or(came);
+    let written = message.meta.created_at;
+    let at = if written.since(at) < A_DAY { at } else { written };
     let earliest = |known: Option<Timestamp>| Some(known.map_or(at, |known| known.min(at)));
     match receipt.status {
         ReceiptStatus::Complained => return message,

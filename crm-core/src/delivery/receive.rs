@@ -17,7 +17,7 @@ use crate::{
     access::Principal,
     campaign::{Communication, CommunicationId},
     customer::is_race,
-    error::{Error, Result},
+    error::{Error, FieldErrors, Result},
     id::OrganizationId,
     input::FromInput as _,
     operation::Operation,
@@ -81,7 +81,7 @@ impl Deliveries<'_> {
         self.verify(&signed, &secrets)?;
         let json: &RawValue = serde_json::from_str(signed.body.trim())
             .map_err(|error| Error::invalid("body", "INVALID_JSON", format!("is not valid JSON: {error}")))?;
-        let Receipts(receipts) = Receipts::from_input(json)?;
+        let Receipts(receipts) = Receipts::from_input(json).map_err(FieldErrors::of_body)?;
         self.apply(signed.organization, &receipts).await
     }
 

@@ -9,9 +9,11 @@ use crate::{
         Principal,
         permissions::{CUSTOMERS_READ, CUSTOMERS_WRITE, ORGANIZATION_READ, ORGANIZATION_WRITE},
     },
+    campaign::CampaignChannel,
+    contact::{Email, Phone},
     crm::Crm,
     customer::{CUSTOMER, Customer},
-    error::{Error, Result},
+    error::{Error, FieldErrors, Result},
     id::{CustomerId, OrganizationId},
     list::{self, List, ListRequest, Listing},
     operation::Operation,
@@ -168,19 +170,32 @@ impl<'a> Deliveries<'a> {
         self.crm.repo::<Suppression>().get(by.scope(), id).await?.ok_or(MISSING)
     }
 
-    /// Suppresses an address: nothing is sent to it on the channel any more.
+    /// Suppresses an address: nothing is sent to it on the channel any more. It is kept as customers have it, so that it is
+    /// found again however it was written.
     ///
     /// # Errors
-    /// [`Error::Forbidden`] without `customers:write`, [`Error::Duplicate`] where it is suppressed already.
+    /// [`Error::Forbidden`] without `customers:write`, [`Error::Invalid`] where the channel has no such addresses,
+    /// [`Error::Duplicate`] where it is suppressed already.
     pub async fn suppress_address(&self, by: &Principal, new: NewSuppression) -> Result<Suppression> {
         by.may(CUSTOMERS_WRITE)?;
         let channel = new.channel.0;
+        let mut errors = FieldErrors::new();
+        let address = match channel {
+            CampaignChannel::Email => Email::parse(&new.address).map(|email| email.as_str().to_owned()),
+            CampaignChannel::Sms | CampaignChannel::Whatsapp => {
+                let country = self.crm.organizations().settings(by).await?.country;
+                Phone::parse(&new.address, country).map(|phone| phone.as_str().to_owned())
+            }
+            CampaignChannel::Mock | CampaignChannel::Webhook => Ok(normalised(channel, &new.address)),
+        };
+        let address = errors.take("address", address).unwrap_or_default();
+        errors.or(())?;
         let mut operation = Operation::new(self.crm, by);
         let now = operation.now();
         let suppression = Suppression {
             id: self.crm.new_id_at(now),
             channel,
-            address: normalised(channel, &new.address),
+            address,
             reason: new.reason.unwrap_or(SuppressionReason::Manual),
             note: new.note,
             customer_id: None,
@@ -230,7 +245,7 @@ impl<'a> Deliveries<'a> {
         by.may(ORGANIZATION_READ)?;
         let is_trusted = by.may(ORGANIZATION_WRITE).is_ok();
         let mut states = Vec::new();
-        for channel in crate::campaign::CampaignChannel::ALL {
+        for channel in CampaignChannel::ALL {
             let name = channel.name();
             let ready = self.ready(by, name).await;
             let secret = if is_trusted && name == "webhook" { self.organization_secret(by.organization) } else { None };

@@ -139,7 +139,8 @@ impl<'de> Deserialize<'de> for Members<'de> {
 struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// `fullName` as `full_name`; a name in another form stays as it is.
-pub(crate) fn snake_case(name: &str) -> Cow<'_, str> {
+#[must_use]
+pub fn snake_case(name: &str) -> Cow<'_, str> {
     let camel = name.starts_with(|first: char| first.is_ascii_lowercase())
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric())
         && name.bytes().any(|byte| byte.is_ascii_uppercase());

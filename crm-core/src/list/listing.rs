@@ -18,19 +18,30 @@ pub struct Listing<'c> {
     fields: Option<&'c [&'c str]>,
     pub(super) include: &'c [&'c str],
     pub(super) extra: &'c [&'c str],
-    pages: bool,
+    parameters: &'static [&'static str],
+    conditions: bool,
 }
 
 /// The parameters that every list has.
 const PARAMETERS: [&str; 9] = ["filter", "search", "sort", "fields", "include", "limit", "cursor", "page", "count"];
-/// So many of them choose records and fields; the others are of pages.
-const WITHOUT_PAGES: usize = 4;
+/// Those of them that choose records and fields; the others are of pages.
+const WITHOUT_PAGES: [&str; 4] = ["filter", "search", "sort", "fields"];
+/// Those of a list that is told in an order of its own, and whole.
+const PAGES_ONLY: [&str; 2] = ["limit", "cursor"];
 
 impl<'c> Listing<'c> {
     /// Of what the catalog describes, ordered by any of its fields that can order.
     #[must_use]
     pub const fn new(catalog: &'c Catalog) -> Self {
-        Self { catalog, sortable: None, fields: None, include: &[], extra: &[], pages: true }
+        Self {
+            catalog,
+            sortable: None,
+            fields: None,
+            include: &[],
+            extra: &[],
+            parameters: &PARAMETERS,
+            conditions: true,
+        }
     }
 
     /// Ordered only by these fields, and by custom ones.
@@ -64,13 +75,22 @@ impl<'c> Listing<'c> {
     /// All records at once: no `include`, `limit`, `cursor`, `page` and `count`.
     #[must_use]
     pub const fn without_pages(mut self) -> Self {
-        self.pages = false;
+        self.parameters = &WITHOUT_PAGES;
+        self
+    }
+
+    /// Told in an order of its own, and whole: beside the parameters that only this list has `limit` and `cursor`, and no
+    /// conditions.
+    #[must_use]
+    pub const fn pages_only(mut self) -> Self {
+        self.parameters = &PAGES_ONLY;
+        self.conditions = false;
         self
     }
 
     /// The parameters that it has beside its own.
-    pub(super) fn parameters(&self) -> &'static [&'static str] {
-        if self.pages { &PARAMETERS } else { PARAMETERS.get(..WITHOUT_PAGES).unwrap_or_default() }
+    pub(super) const fn parameters(&self) -> &'static [&'static str] {
+        self.parameters
     }
 
     /// Reads a query string's parameters, decoded, in their order.
@@ -110,7 +130,7 @@ impl<'c> Listing<'c> {
                 }
                 (None, name) if self.parameters().contains(&name) => reading.parameter(name, value),
                 (operator, name) => {
-                    if operator.is_none() && self.catalog.field(name).is_none() {
+                    if !self.conditions || (operator.is_none() && self.catalog.field(name).is_none()) {
                         let message = self.unknown_parameter(name);
                         reading.errors.add(path(given), "UNKNOWN_FIELD", message);
                         continue;
@@ -160,6 +180,9 @@ impl<'c> Listing<'c> {
 
     fn unknown_parameter(&self, given: &str) -> String {
         let parameters = self.parameters().iter().copied().chain(self.extra.iter().copied());
+        if !self.conditions {
+            return unknown("parameter", given, parameters);
+        }
         let names: Vec<&str> = self.catalog.fields().map(|field| field.name()).chain(parameters).collect();
         unknown("field or parameter", given, names.into_iter())
     }

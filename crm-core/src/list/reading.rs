@@ -198,7 +198,9 @@ impl<'l> Reading<'l> {
             let field = field.filter(|field| allowed.contains(&field.name()) && field.is_sortable());
             let Some(field) = field else {
                 let known = catalog.field(given).is_some();
-                let message = if known {
+                let message = if allowed.is_empty() {
+                    "is not offered by this list: it has an order of its own".to_owned()
+                } else if known {
                     format!("cannot order by {given}. Allowed, each also with - before it: {}", allowed.join(", "))
                 } else {
                     unknown("field to order by", given, allowed.into_iter())

@@ -34,9 +34,9 @@ impl FromInput for InternalCustomer {
         let mut errors = FieldErrors::new();
         let mut members = Members::parse(json)?;
         let user_id = members.read::<UserId>(&["user_id"], &mut errors);
-        let name = members.read::<Line<200>>(&["name", "full_name"], &mut errors);
+        let name = members.read::<Line<200>>(&["full_name", "name"], &mut errors);
         let email = members.read::<Option<Email>>(&["email"], &mut errors).flatten();
-        let phone = members.read::<Option<PhoneInput>>(&["phone", "contact_number"], &mut errors).flatten();
+        let phone = members.read::<Option<PhoneInput>>(&["contact_number", "phone"], &mut errors).flatten();
         members.finish(&["user_id", "full_name", "email", "contact_number"], &mut errors);
         match (user_id, name) {
             (Some(user_id), Some(name)) => errors.or(Self { user_id, name, email, phone }),

@@ -75,7 +75,7 @@ pub struct NewWebhook {
     pub enabled: Option<bool>,
     /// Headers that are sent with each event, such as `X-Environment`. Their values are kept encrypted and not shown.
     #[input(default)]
-    #[cfg_attr(feature = "openapi", schema(value_type = std::collections::HashMap<String, String>))]
+    #[cfg_attr(feature = "openapi", schema(value_type = std::collections::HashMap<String, String>, required = false))]
     pub headers: CustomHeaders,
 }
 

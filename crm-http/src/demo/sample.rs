@@ -3,6 +3,7 @@
 use crm_core::{
     id::CustomerId,
     port::{Random, SeededRandom},
+    segment::SegmentId,
 };
 use serde_json::{Value, json};
 
@@ -267,11 +268,31 @@ pub(super) fn custom_fields() -> Vec<Value> {
     ]
 }
 
+/// The segment that the campaign goes to.
+pub(super) const CAMPAIGN_SEGMENT: &str = "Big spenders who went quiet";
+/// What the campaign is called.
+pub(super) const CAMPAIGN: &str = "We miss you";
+
+/// The campaign as the API takes it: two messages to compare, and some customers kept out.
+pub(super) fn campaign(segment: SegmentId) -> Value {
+    json!({
+        "name": CAMPAIGN, "description": "Brings back good customers who have not been here for half a year.",
+        "segment_id": segment, "channel": "mock", "topic": "offers", "holdout_percent": 10,
+        "message": "Hi {{first_name | default: \"there\"}}, it has been a while. Your {{custom.tier | lower}} card \
+            still saves you 10% in {{custom.city | default: \"every shop\"}}.",
+        "variants": [
+            {"name": "Reminder"},
+            {"name": "Gift", "message": "Dear {{name}}, a small gift waits for you until the end of the month. Come and see \
+                what is new!"},
+        ],
+    })
+}
+
 /// Segments as the API takes them.
 pub(super) fn segments() -> Vec<Value> {
     vec![
         json!({
-            "name": "Big spenders who went quiet", "description": "Worth a personal message.",
+            "name": CAMPAIGN_SEGMENT, "description": "Worth a personal message.",
             "rules_json": {"and": [
                 {"field": "spend", "op": ">", "value": 100_000}, {"field": "inactive_days", "op": ">", "value": 180},
                 {"field": "status", "op": "!=", "value": "blocked"},
@@ -343,7 +364,7 @@ impl Company {
     }
 
     /// What the customers have bought, oldest first. `now` dates it.
-    pub(super) fn orders(&self, customers: &[CustomerId], now: crm_core::time::Timestamp) -> Vec<Value> {
+    pub(super) fn orders(&self, customers: &[Option<CustomerId>], now: crm_core::time::Timestamp) -> Vec<Value> {
         let dice = Dice(SeededRandom::new(self.seed + 1));
         let (mut orders, mut number) = (Vec::new(), 0);
         for customer in customers {
@@ -358,6 +379,7 @@ impl Company {
                     .collect();
                 let status = if dice.one_in(12) { "cancelled" } else { dice.pick(&STATUSES).unwrap_or_default() };
                 let age = std::time::Duration::from_hours(dice.below(24 * 400) as u64);
+                let Some(customer) = customer else { continue };
                 orders.push(json!({
                     "customer_id": customer, "external_id": format!("SAMPLE-{number:05}"), "status": status,
                     "date": now.minus(age), "items": items,
@@ -385,7 +407,8 @@ impl Company {
             "opening_visits": visits,
             "opening_spend": spend as f64 / 100.0,
             "last_active": last_active,
-            "consent": {"email": !dice.one_in(3), "whatsapp": dice.one_in(2)},
+            "metadata": {super::NUMBER: number},
+            "consent": {"email": !dice.one_in(3), "whatsapp": dice.one_in(2), "mock:offers": !dice.one_in(8)},
             "custom": {
                 "city": dice.pick(self.cities),
                 "birthday": format!("{:04}-{:02}-{:02}", 1950 + dice.below(55), 1 + dice.below(12), 1 + dice.below(28)),

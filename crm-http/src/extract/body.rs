@@ -43,18 +43,8 @@ impl<T: FromInput> FromRequest<AppState> for Body<T> {
         let text = json::check(&bytes)?;
         let raw: &RawValue = serde_json::from_str(text.trim_matches([' ', '\t', '\n', '\r']))
             .map_err(|error| FieldErrors::one("body", "INVALID_JSON", format!("is not valid JSON: {error}")))?;
-        T::from_input(raw).map(Self).map_err(|errors| name_the_body(&errors))
+        T::from_input(raw).map(Self).map_err(|errors| Problem::invalid(errors.of_body()))
     }
-}
-
-/// The error of the value itself is the body's.
-fn name_the_body(errors: &FieldErrors) -> Problem {
-    let mut named = FieldErrors::new();
-    for error in errors.iter() {
-        let field = if error.field.is_empty() { "body" } else { &error.field };
-        named.add(field, error.code, error.message.clone());
-    }
-    Problem::invalid(named)
 }
 
 /// The bytes of a JSON body, within the limits of size and time.

@@ -1,5 +1,5 @@
 use axum::{extract::FromRequestParts, http::request::Parts};
-use crm_core::error::FieldErrors;
+use crm_core::{error::FieldErrors, input::snake_case};
 
 use crate::{
     problem::{Problem, Result},
@@ -11,7 +11,7 @@ const PAIRS_LIMIT: usize = 200;
 /// A parameter's name is shown up to so many characters.
 const NAME_SHOWN: usize = 100;
 
-/// The parameters of the query string, in their order, each named once.
+/// The parameters of the query string, in their order, each named once. `camelCase` names the same as `snake_case`.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Pairs(Vec<(String, String)>);
 
@@ -61,8 +61,15 @@ impl Pairs {
     /// 400 naming each other one, and what is allowed.
     pub(crate) fn only(&self, allowed: &[&str]) -> Result<(), FieldErrors> {
         let mut errors = FieldErrors::new();
-        for (name, _) in self.0.iter().filter(|(name, _)| !allowed.contains(&name.as_str())) {
+        for (place, (name, _)) in self.0.iter().enumerate() {
             let shown: String = name.chars().take(NAME_SHOWN).collect();
+            let name = snake_case(name);
+            if allowed.contains(&name.as_ref()) {
+                if self.0.iter().take(place).any(|(before, _)| snake_case(before) == name) {
+                    errors.add(shown, "DUPLICATE_PARAMETER", "is given more than once, under different names");
+                }
+                continue;
+            }
             let message = match allowed {
                 [] => "is not a parameter here; none is".to_owned(),
                 _ => format!("is not a parameter here; allowed are: {}", allowed.join(", ")),
@@ -74,12 +81,12 @@ impl Pairs {
 
     /// The value of a parameter.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(given, _)| given == name).map(|(_, value)| value.as_str())
+        self.0.iter().find(|(given, _)| snake_case(given) == name).map(|(_, value)| value.as_str())
     }
 
     /// Takes a parameter out, so that what remains can be read as filters.
     pub(crate) fn take(&mut self, name: &str) -> Option<String> {
-        let position = self.0.iter().position(|(given, _)| given == name)?;
+        let position = self.0.iter().position(|(given, _)| snake_case(given) == name)?;
         Some(self.0.remove(position).1)
     }
 
@@ -159,6 +166,13 @@ mod tests {
         assert_eq!(pairs.take_flag("all"), Ok(true));
         assert_eq!(pairs.take_flag("all"), Ok(false));
         assert!(pairs.take_flag("any").is_err());
+        let camel = Pairs::parse("minScore=1&dryRun=true").unwrap();
+        assert_eq!((camel.only(&["min_score", "dry_run"]), camel.get("min_score")), (Ok(()), Some("1")));
+        let twice = Pairs::parse("minScore=1&min_score=1").unwrap();
+        assert_eq!(
+            twice.only(&["min_score"]).unwrap_err().iter().map(|error| error.code).collect::<Vec<_>>(),
+            ["DUPLICATE_PARAMETER"]
+        );
     }
 
     proptest! {

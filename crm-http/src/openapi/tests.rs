@@ -1,4 +1,7 @@
-use std::collections::HashSet;
+use std::{
+    collections::{HashMap, HashSet},
+    path::{Path, PathBuf},
+};
 
 use serde_json::Value;
 
@@ -42,6 +45,58 @@ fn operations_are_told_apart() {
         let id = operation["operationId"].as_str().unwrap().to_owned();
         assert!(seen.insert(id), "{method} {path} has the id of another");
     }
+}
+
+/// Two types of one name would be described as one of them.
+#[test]
+fn schemas_are_told_apart() {
+    fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                sources(&path, found);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                found.push(path);
+            }
+        }
+    }
+    let mut files = Vec::new();
+    for folder in ["src", "../crm-core/src"] {
+        sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder), &mut files);
+    }
+    let mut seen: HashMap<String, PathBuf> = HashMap::new();
+    for file in files {
+        let text = std::fs::read_to_string(&file).unwrap();
+        // The attributes above the line that names the type.
+        let (mut described, mut renamed) = (false, None);
+        for line in text.lines().map(str::trim) {
+            let words: Vec<&str> = line.split(|sign: char| !(sign.is_alphanumeric() || sign == '_')).collect();
+            let declared =
+                words.iter().position(|word| ["struct", "enum"].contains(word)).filter(|_| !line.starts_with('/'));
+            if let Some(name) = declared.and_then(|place| words.get(place + 1)) {
+                if described {
+                    let name = renamed.take().unwrap_or_else(|| (*name).to_owned());
+                    let before = seen.insert(name.clone(), file.clone());
+                    assert!(
+                        before.is_none(),
+                        "{name} is described in {} and in {}: give one of them `as`",
+                        before.unwrap().display(),
+                        file.display()
+                    );
+                }
+                (described, renamed) = (false, None);
+            } else if line.starts_with('#') || described {
+                described |= line.contains("ToSchema)") || line.contains("ToSchema,");
+                if let Some((_, name)) = line.split_once("schema(as = ") {
+                    renamed = name.split([',', ')']).next().map(str::to_owned);
+                }
+                if line.is_empty() || line == "}" {
+                    (described, renamed) = (false, None);
+                }
+            }
+        }
+    }
+    assert!(seen.len() > 150, "{} types are described", seen.len());
 }
 
 #[test]

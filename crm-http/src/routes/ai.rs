@@ -40,11 +40,11 @@ struct RefusedSentence {
     /// The same, of the field `text`.
     errors: Vec<serde_json::Value>,
     /// The words that it is about, as they were written.
-    near: String,
+    near: Option<String>,
     /// What can be asked about.
-    supported: Vec<String>,
+    supported: Option<Vec<String>>,
     /// Sentences that are understood.
-    examples: Vec<String>,
+    examples: Option<Vec<String>>,
     /// The request.
     request_id: String,
 }

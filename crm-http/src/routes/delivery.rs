@@ -19,7 +19,7 @@ use crm_core::{
     },
     error::{Error, FieldErrors},
     id::CustomerId,
-    list::List,
+    list::{List, ListBody},
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -40,8 +40,10 @@ pub(crate) fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(mock_send))
         .routes(routes!(channels))
         .routes(routes!(list_suppressions, suppress))
+        .routes(routes!(search_suppressions))
         .routes(routes!(get_suppression, unsuppress))
         .routes(routes!(consent_ledger))
+        .routes(routes!(search_consent_ledger))
         .routes(routes!(ask_unsubscribe, unsubscribe))
 }
 
@@ -162,6 +164,26 @@ async fn list_suppressions(State(crm): State<Crm>, by: Principal, pairs: Pairs) 
     listed(found, &request)
 }
 
+/// Search suppressed addresses
+///
+/// The list with its parameters in a JSON body, for long rules.
+#[utoipa::path(
+    post, path = "/suppressions/search", tag = "Delivery", request_body = ListBody,
+    responses((status = 200, description = "A page of suppressed addresses.", body = List<Suppression>)),
+    extensions(("x-permission" = json!("customers:read")))
+)]
+async fn search_suppressions(
+    State(crm): State<Crm>,
+    by: Principal,
+    pairs: Pairs,
+    Body(body): Body<ListBody>,
+) -> Result<Response> {
+    pairs.only(&[])?;
+    let request = Deliveries::suppression_listing().from_json(body.as_json())?;
+    let found = crm.deliveries().suppressions(&by, &request).await?;
+    listed(found, &request)
+}
+
 /// Suppress an address
 ///
 /// Nothing is sent to it on the channel any more, whoever has it.
@@ -231,6 +253,27 @@ async fn consent_ledger(
     pairs: Pairs,
 ) -> Result<Response> {
     let request = Deliveries::consent_listing().from_pairs(&pairs.into_pairs())?;
+    let found = crm.deliveries().consent_ledger(&by, id, &request).await?;
+    listed(found, &request)
+}
+
+/// Search what was said of a customer's consent
+///
+/// The list with its parameters in a JSON body, for long rules.
+#[utoipa::path(
+    post, path = "/customers/{id}/consent-ledger/search", tag = "Delivery", request_body = ListBody,
+    responses((status = 200, description = "A page of entries.", body = List<ConsentEntry>)),
+    extensions(("x-permission" = json!("customers:read")))
+)]
+async fn search_consent_ledger(
+    State(crm): State<Crm>,
+    by: Principal,
+    Path(id): Path<CustomerId>,
+    pairs: Pairs,
+    Body(body): Body<ListBody>,
+) -> Result<Response> {
+    pairs.only(&[])?;
+    let request = Deliveries::consent_listing().from_json(body.as_json())?;
     let found = crm.deliveries().consent_ledger(&by, id, &request).await?;
     listed(found, &request)
 }

@@ -260,6 +260,7 @@ async fn test(
 
 /// How many events are sent again.
 #[derive(Serialize, ToSchema)]
+#[schema(as = ReplayedDeliveries)]
 struct Replayed {
     /// So many.
     replayed: u64,

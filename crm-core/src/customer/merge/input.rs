@@ -83,9 +83,10 @@ pub struct MergeRequest {
     /// Whose value is taken of `name`, `email`, `phone`, `status`, `type`, `user_id`, `owner_id`, `team_id`,
     /// `custom.<key>` and `metadata.<key>`: `kept` or `duplicate`. Where it is not said, the kept customer's, and the
     /// duplicate's where that one has none.
-    #[cfg_attr(feature = "openapi", schema(value_type = std::collections::HashMap<String, Side>))]
+    #[cfg_attr(feature = "openapi", schema(value_type = std::collections::HashMap<String, Side>, required = false))]
     pub fields: FieldChoices,
     /// Only tells what would become of the two.
     #[input(default)]
+    #[cfg_attr(feature = "openapi", schema(required = false))]
     pub dry_run: bool,
 }
