@@ -42,7 +42,7 @@ pub(super) async fn launch(crm: &Crm, by: &Principal) -> Result<()> {
 }
 
 async fn find(crm: &Crm, by: &Principal, name: &Line<200>) -> Result<Option<Campaign>> {
-    Ok(crm.repo::<Campaign>().first(by.scope(), Campaign::name.equals(name.clone())).await?)
+    crm.repo::<Campaign>().first(by.scope(), Campaign::name.equals(name.clone())).await
 }
 
 /// Sends what is launched, and waits until the vendor has told what became of it.

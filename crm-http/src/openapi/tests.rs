@@ -76,13 +76,10 @@ fn schemas_are_told_apart() {
             if let Some(name) = declared.and_then(|place| words.get(place + 1)) {
                 if described {
                     let name = renamed.take().unwrap_or_else(|| (*name).to_owned());
-                    let before = seen.insert(name.clone(), file.clone());
-                    assert!(
-                        before.is_none(),
-                        "{name} is described in {} and in {}: give one of them `as`",
-                        before.unwrap().display(),
-                        file.display()
-                    );
+                    if let Some(before) = seen.insert(name.clone(), file.clone()) {
+                        let (before, file) = (before.display(), file.display());
+                        panic!("{name} is described in {before} and in {file}: give one of them `as`");
+                    }
                 }
                 (described, renamed) = (false, None);
             } else if line.starts_with('#') || described {
