@@ -1,13 +1,15 @@
-//! A campaign on PostgreSQL: planning it beside the bare `INSERT … SELECT` into the same table, and sending it to the
-//! built-in vendor beside the bare statements that claim messages, keep them as the vendor does, and write what became of
-//! them.
+//! A campaign on PostgreSQL: planning it beside the bare `INSERT … SELECT` into the same table; sending it to the built-in
+//! vendor beside the bare statements that claim messages, keep them as the vendor does, and write what became of them; and
+//! taking signed receipts in arrays of 100, each with its own instant, beside the bare update of 100 rows.
 //!
 //! `cargo bench --bench campaigns` starts a private PostgreSQL server with everything durable, and prints for each kind of
-//! work the messages a second of both and the ratio. `MILLION=100000` takes fewer customers, `SENT=5000` sends fewer.
+//! work the messages a second of both, the ratio (median, least and greatest of the rounds), and the most memory that this
+//! process ever held. `MILLION=100000` takes fewer customers, `SENT=5000` sends fewer, `ROUNDS` more or fewer rounds,
+//! `ONLY=plan`, `ONLY=send` or `ONLY=receipts` one kind.
 
 #![expect(clippy::unwrap_used, reason = "a bench that cannot go on ends")]
 #![expect(clippy::disallowed_methods, reason = "the bare statements take ids and the time from where they find them")]
-#![expect(clippy::print_stdout, reason = "a bench tells what it measured")]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a bench tells what it measured")]
 
 use std::{
     sync::Arc,
@@ -20,7 +22,7 @@ use crm_core::{
     campaign::{Campaign, NewCampaign, send_due},
     crm::collections,
     customer::Customer,
-    delivery::MockVendorSettings,
+    delivery::{DeliverySettings, MockVendorSettings, SignedReceipts},
     id::{CustomerId, OrganizationId},
     input::FromInput as _,
     job::runner,
@@ -29,17 +31,25 @@ use crm_core::{
     store::{Change, SharedStore},
     tenancy::NewOrganization,
     text::Line,
+    time::Timestamp,
 };
 use crm_store_postgres::PostgresStore;
 use crm_test_servers::{Durability, Postgres};
+use futures::stream::{self, StreamExt as _};
 use serde_json::json;
-use sqlx::{PgPool, Row as _, postgres::PgPoolOptions};
+use sqlx::{Executor as _, PgPool, Row as _, postgres::PgPoolOptions, types::time::OffsetDateTime};
 use uuid::Uuid;
 
 /// Customers that are added in one commit.
 const CHUNK: usize = 5000;
 /// Messages that the bare sender takes at once: as many as ours.
 const BATCH: i64 = 200;
+/// Receipts in an array.
+const ARRAY: usize = 100;
+/// Arrays that are on their way at once.
+const ARRAYS: u32 = 4;
+/// What the vendor signs receipts with.
+const SECRET: &str = "a-secret-for-benches-of-more-than-32-bytes";
 
 fn number_of(name: &str, otherwise: usize) -> usize {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
@@ -48,44 +58,91 @@ fn number_of(name: &str, otherwise: usize) -> usize {
 fn main() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
-        let server = Postgres::start(Durability::Full, &[]).unwrap();
+        let settings = ["shared_buffers=1GB", "max_wal_size=8GB", "checkpoint_timeout=30min", "work_mem=32MB"];
+        let server = Postgres::start(Durability::Full, &settings).unwrap();
         server.create_database("campaigns").unwrap();
         let url = server.url("campaigns");
         let store: SharedStore = Arc::new(PostgresStore::connect(&url).await.unwrap());
         store.migrate(collections(), &|_, _, _| ()).await.unwrap();
         let vendor = MockVendorSettings { failure_rate: 0.0, lost_rate: 1.0, ..MockVendorSettings::default() };
-        let crm = Crm::builder(store).mock_vendor(Some(vendor)).build();
-        let pool = PgPoolOptions::new().max_connections(2).connect(&url).await.unwrap();
-        println!("{:<8} {:>10} {:>10}  ratio", "", "floor/s", "ours/s");
+        let delivery =
+            DeliverySettings { receipt_secret: DeliverySettings::receipt_secret_of(SECRET), public_url: None };
+        let crm = Crm::builder(store).mock_vendor(Some(vendor)).delivery(delivery).build();
+        let pool = PgPoolOptions::new().max_connections(ARRAYS).connect(&url).await.unwrap();
+        let only = std::env::var("ONLY").ok();
+        let is_asked = |what: &str| only.as_deref().is_none_or(|only| only == what);
+        let rounds = number_of("ROUNDS", 3);
+        println!("{:<8} {:>10} {:>10}  ratio (least, greatest)   most memory", "", "floor/s", "ours/s");
 
-        let million = number_of("MILLION", 1_000_000);
-        let by = shop(&crm, million).await;
-        let (floor, _) = plan_bare(&pool, &by).await;
-        let (ours, _) = plan(&crm, &by).await;
-        tell("plan", million, floor, ours);
-
-        let sent = number_of("SENT", 20_000);
-        let by = shop(&crm, sent).await;
-        let (_, bare) = plan_bare(&pool, &by).await;
-        let floor = send_bare(&pool, &by, bare).await;
-        let (_, campaign) = plan(&crm, &by).await;
-        let begun = Instant::now();
-        send_due(&crm).await.unwrap();
-        let ours = begun.elapsed();
-        let figures = crm.campaigns().get(&by, campaign.id).await.unwrap().statistics.counts;
-        assert_eq!(figures.sent, sent as u64, "{figures:?}");
-        tell("send", sent, floor, ours);
+        if is_asked("plan") {
+            let million = number_of("MILLION", 1_000_000);
+            let by = shop(&crm, &pool, million).await;
+            let mut measured = Vec::new();
+            for round in 0..rounds {
+                // Both begin a round equally often, so that what one leaves behind does not always meet the other.
+                let before = if round % 2 == 0 { Some(plan_bare(&pool, &by).await.0) } else { None };
+                let (ours, _) = plan(&crm, &by).await;
+                let floor = match before {
+                    Some(floor) => floor,
+                    None => plan_bare(&pool, &by).await.0,
+                };
+                measured.push((floor, ours));
+            }
+            tell("plan", million, measured);
+        }
+        if is_asked("send") || is_asked("receipts") {
+            let sent = number_of("SENT", 20_000);
+            let by = shop(&crm, &pool, sent).await;
+            let (mut sending, mut receiving) = (Vec::new(), Vec::new());
+            for _ in 0..rounds {
+                let (_, bare) = plan_bare(&pool, &by).await;
+                let floor = send_bare(&pool, &by, bare).await;
+                let (_, campaign) = plan(&crm, &by).await;
+                let begun = Instant::now();
+                send_due(&crm).await.unwrap();
+                sending.push((floor, begun.elapsed()));
+                let figures = crm.campaigns().get(&by, campaign.id).await.unwrap().statistics.counts;
+                assert_eq!(figures.sent, sent as u64, "{figures:?}");
+                for status in ["DELIVERED", "READ"] {
+                    let floor = receive_bare(&pool, &by, bare, status).await;
+                    let ours = receive(&crm, &pool, &by, campaign.id.0, status).await;
+                    receiving.push((floor, ours));
+                }
+                let figures = crm.campaigns().get(&by, campaign.id).await.unwrap().statistics.counts;
+                assert_eq!(figures.read, sent as u64, "{figures:?}");
+            }
+            tell("send", sent, sending);
+            tell("receipts", sent, receiving);
+        }
     });
 }
 
-fn tell(what: &str, count: usize, floor: Duration, ours: Duration) {
+fn tell(what: &str, count: usize, mut measured: Vec<(Duration, Duration)>) {
+    let ratio = |(floor, ours): &(Duration, Duration)| floor.as_secs_f64() / ours.as_secs_f64();
+    measured.sort_by(|left, right| ratio(left).total_cmp(&ratio(right)));
     #[expect(clippy::cast_precision_loss, reason = "figures for people")]
     let rate = |time: Duration| count as f64 / time.as_secs_f64();
-    println!("{what:<8} {:>10.0} {:>10.0}  {:.2}", rate(floor), rate(ours), rate(ours) / rate(floor));
+    let middle = measured[measured.len() / 2];
+    println!(
+        "{what:<8} {:>10.0} {:>10.0}  {:.2} ({:.2}, {:.2})   {}",
+        rate(middle.0),
+        rate(middle.1),
+        ratio(&middle),
+        ratio(&measured[0]),
+        ratio(&measured[measured.len() - 1]),
+        most_memory(),
+    );
+}
+
+/// The most memory that this process ever held.
+fn most_memory() -> String {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.map_or_else(|| "unknown".to_owned(), |line| line.trim().to_owned())
 }
 
 /// An organization with so many customers.
-async fn shop(crm: &Crm, customers: usize) -> Principal {
+async fn shop(crm: &Crm, pool: &PgPool, customers: usize) -> Principal {
     let new = NewOrganization::from_json(&json!({"name": "Shop"})).unwrap();
     let organization = crm.organizations().create(&Principal::system(OrganizationId::INSTALLATION), new).await.unwrap();
     let by = Principal::system(organization.id);
@@ -101,6 +158,8 @@ async fn shop(crm: &Crm, customers: usize) -> Principal {
         crm.store().commit(by.scope(), vec![insert]).await.unwrap();
         left -= part;
     }
+    pool.execute("VACUUM (ANALYZE) customers").await.unwrap();
+    eprintln!("{customers} customers are there");
     by
 }
 
@@ -193,4 +252,67 @@ async fn send_bare(pool: &PgPool, by: &Principal, campaign: Uuid) -> Duration {
         .await
         .unwrap();
     }
+}
+
+/// The arrays of receipts of a campaign's messages: ids, and what the vendor calls them.
+async fn arrays(pool: &PgPool, by: &Principal, campaign: Uuid) -> Vec<Vec<(Uuid, String)>> {
+    let rows = sqlx::query(
+        "SELECT id, vendor_message_id FROM communications WHERE organization_id = $1 AND campaign_id = $2 \
+         ORDER BY md5(id::text)",
+    );
+    let rows = rows.bind(by.organization.0).bind(campaign).fetch_all(pool).await.unwrap();
+    let messages: Vec<(Uuid, String)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+    messages.chunks(ARRAY).map(<[_]>::to_vec).collect()
+}
+
+/// When each receipt of an array says that it was.
+fn instant(place: usize) -> i64 {
+    SystemClock.now().as_milliseconds() - i64::try_from(place).unwrap() * 7
+}
+
+/// The hand-written update of what an array names, by the ids.
+async fn receive_bare(pool: &PgPool, by: &Principal, campaign: Uuid, status: &str) -> Duration {
+    let arrays = arrays(pool, by, campaign).await;
+    let column = if status == "READ" { "read_at" } else { "delivered_at" };
+    let update = format!(
+        "UPDATE communications AS t SET status = $4, {column} = r.at, updated_at = now(), version = version + 1 \
+         FROM unnest($2::uuid[], $3::timestamptz[]) AS r(id, at) WHERE t.organization_id = $1 AND t.id = r.id \
+         AND t.{column} IS NULL"
+    );
+    let begun = Instant::now();
+    let received = stream::iter(&arrays).map(|array| async {
+        let ids: Vec<Uuid> = array.iter().map(|(id, _)| *id).collect();
+        let at = |place| OffsetDateTime::from_unix_timestamp_nanos(i128::from(instant(place)) * 1_000_000).unwrap();
+        let instants: Vec<OffsetDateTime> = (0..array.len()).map(at).collect();
+        let update = sqlx::query(sqlx::AssertSqlSafe(update.as_str()));
+        let update = update.bind(by.organization.0).bind(ids).bind(instants).bind(status);
+        assert_eq!(update.execute(pool).await.unwrap().rows_affected(), array.len() as u64);
+    });
+    received.buffer_unordered(ARRAYS as usize).collect::<()>().await;
+    begun.elapsed()
+}
+
+/// The same arrays, signed, as they come in.
+async fn receive(crm: &Crm, pool: &PgPool, by: &Principal, campaign: Uuid, status: &str) -> Duration {
+    let arrays = arrays(pool, by, campaign).await;
+    let secret = DeliverySettings::receipt_secret_of(SECRET).unwrap();
+    let timestamp = SystemClock.now().as_milliseconds() / 1000;
+    let signed = arrays.iter().map(|array| {
+        let receipt = |(place, (_, name)): (usize, &(Uuid, String))| {
+            let at = Timestamp::from_milliseconds(instant(place)).unwrap();
+            json!({"vendor_message_id": name, "status": status, "at": at})
+        };
+        let body = serde_json::Value::Array(array.iter().enumerate().map(receipt).collect()).to_string();
+        let signature = secret.sign("msg_1", timestamp, &body);
+        (body, signature, array.len())
+    });
+    let signed: Vec<_> = signed.collect();
+    let timestamp = timestamp.to_string();
+    let begun = Instant::now();
+    let received = stream::iter(&signed).map(|(body, signature, count)| async {
+        let signed = SignedReceipts { id: "msg_1", timestamp: &timestamp, signature, organization: None, body };
+        assert_eq!(crm.deliveries().receive(signed).await.unwrap().applied, *count);
+    });
+    received.buffer_unordered(ARRAYS as usize).collect::<()>().await;
+    begun.elapsed()
 }

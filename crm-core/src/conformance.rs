@@ -98,8 +98,8 @@ pub use self::{
     },
     unique_keys::unique_keys,
     writes::{
-        changes_by_any_filter, changes_by_filter, conditional_changes, failed_commits_leave_nothing, increments,
-        random_commits, versions,
+        alike_changes, changes_by_any_filter, changes_by_filter, conditional_changes, failed_commits_leave_nothing,
+        increments, random_commits, versions,
     },
 };
 use crate::store::SharedStore;
@@ -171,6 +171,7 @@ macro_rules! conformance_suite {
             versions
             conditional_changes
             increments
+            alike_changes
             changes_by_filter
             changes_by_any_filter
             random_commits

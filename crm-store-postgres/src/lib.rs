@@ -30,8 +30,8 @@
 //! - `compile` makes SQL of filters, `plan` of orders and pages; `statement` holds text and arguments; `search` makes
 //!   trigrams; `row` takes values in and out, in the server's `binary` form, and `json` keeps the type of numbers.
 //! - `pool` lends connections to `read` and `aggregate`, and to `writer`, which runs commits: `write` makes SQL of
-//!   changes, `together` of a whole commit where it can be one statement, `gather` of many commits that only add, and `lost` finds out what became of a commit
-//!   whose connection was lost.
+//!   changes, `together` of a whole commit where it can be one statement, `alike` of changes that differ in their values
+//!   only, `gather` of many commits that only add, and `lost` finds out what became of a commit whose connection was lost.
 //! - `failure` says what went wrong, in the contract's errors and in sentences.
 //!
 //! # In the database
@@ -43,6 +43,7 @@
 //! index or such a table is the statement that made it, and `crm_migrations` says which steps have run.
 
 mod aggregate;
+mod alike;
 mod binary;
 mod compile;
 mod custom;

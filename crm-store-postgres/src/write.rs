@@ -100,7 +100,7 @@ pub(crate) fn push_shadows(
 }
 
 /// A shadow as a text, as which all of them travel in arrays.
-fn to_text(cast: Cast) -> String {
+pub(crate) fn to_text(cast: Cast) -> String {
     match cast {
         Cast::Text(text) => text,
         Cast::Json(json) => json.as_str().to_owned(),
@@ -112,7 +112,7 @@ fn to_text(cast: Cast) -> String {
 }
 
 /// The expression of a shadow that travelled as a text.
-fn from_text(shadow: Shadow, text: &str) -> String {
+pub(crate) fn from_text(shadow: Shadow, text: &str) -> String {
     match shadow {
         Shadow::Trigrams => format!("{text}::integer[]"),
         Shadow::Members => format!("{text}::jsonb"),

@@ -153,6 +153,34 @@ on_every_store! {
         other.admin.get("/suppressions").await.lists([]);
     }
 
+    /// Receipts that come together, each with its own instant and word, each reach their message.
+    async fn many_receipts(app: App) {
+        let shop = app.organization("Shop").await;
+        let kim = shop.admin.post("/customers", json!({"name": "Kim"})).await.created();
+        let mut messages = Vec::new();
+        for _ in 0..15 {
+            messages.push(sent(&app, &shop, &kim, None).await);
+        }
+        let words = ["DELIVERED", "READ", "FAILED"];
+        let receipt = |(place, message): (usize, &Communication)| {
+            let (word, at) = (words[place % 3], format!("2026-01-01T00:00:{place:02}.000Z"));
+            let reason = (word == "FAILED").then(|| format!("full {place}"));
+            json!({"vendor_message_id": name_of(message), "status": word, "at": at, "reason": reason})
+        };
+        let all: Vec<Value> = messages.iter().enumerate().map(receipt).collect();
+        for (applied, version) in [(15, 2), (0, 2)] {
+            let answer = bring(&app, "", &installation_secret(), 0, &json!(all)).await.ok();
+            assert_eq!(answer, json!({"received": 15, "applied": applied, "parked": 0, "unknown": 0}));
+            for (place, message) in messages.iter().enumerate() {
+                let after = json!(stored(&app, message).await);
+                let at = &all[place]["at"];
+                let field = ["delivered_at", "read_at", "failed_at"][place % 3];
+                assert_eq!((&after["status"], &after[field], &after["reason"]), (&all[place]["status"], at, &all[place]["reason"]));
+                assert_eq!((&after["version"], &after["address"]), (&json!(version), &json!("Kim@Example.com")));
+            }
+        }
+    }
+
     /// A receipt that is faster than the commit that it is about waits for it.
     async fn early_receipts(app: App) {
         let shop = app.organization("Shop").await;

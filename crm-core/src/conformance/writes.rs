@@ -230,6 +230,77 @@ pub async fn increments(opener: &impl Opener) -> CheckResult {
     Ok(())
 }
 
+/// Many changes of single records in one commit, which differ in the records and their values only, are made each as by
+/// itself, or none of them: beside a change by filter of records that it names, whatever the kinds of the values.
+///
+/// # Errors
+/// [`Failure`] with the smallest records on which the store differs.
+pub async fn alike_changes(opener: &impl Opener) -> CheckResult {
+    let store = open(opener).await?;
+    let records = vec((generate::record(&THINGS, Numbers::Any), generate::record(&THINGS, Numbers::Any)), 3..30);
+    for_all(&mut runner(43), 12, &records, async |records| {
+        let wipe = Change::DeleteWhere { collection: &THINGS, filter: Filter::ALL };
+        store.commit(scope(OURS), vec![wipe]).await?;
+        let mut before: Vec<Row> = Vec::new();
+        let mut after: Vec<Row> = Vec::new();
+        for ((seed, old), (_, new)) in records {
+            if before.iter().all(|row| row.id() != id(seed)) {
+                before.push(row(OURS, id(seed), old));
+                after.push(row(OURS, id(seed), new));
+            }
+        }
+        insert(&store, OURS, &THINGS, before.clone()).await?;
+        let flag = THINGS.position("flag").unwrap_or(0);
+        let changed = |row: &Row, expected_version: i64| Change::Update {
+            collection: &THINGS,
+            id: row.id(),
+            expected_version: Some(expected_version),
+            condition: None,
+            assignments: (5..THINGS.fields.len()).map(|place| Assignment::Set(place, row.0[place].clone())).collect(),
+        };
+        // One that is not as it must be stops all.
+        let one = after.len() / 2;
+        let with_one = |odd: Change| {
+            let mut changes: Vec<Change> = after.iter().map(|row| changed(row, 1)).collect();
+            changes[one] = odd;
+            changes
+        };
+        ensure_error!(
+            store.commit(scope(OURS), with_one(changed(&after[one], 2))).await,
+            StoreError::VersionConflict { id: other, found: 1, .. } if other == after[one].id(),
+            "alike changes of which one expects another version"
+        );
+        let mut gone = after[one].clone();
+        gone.0[head::ID] = Value::Id(id(gone.id().as_u128() ^ 1));
+        ensure_error!(
+            store.commit(scope(OURS), with_one(changed(&gone, 1))).await,
+            StoreError::NotFound { id: other, .. } if other == gone.id(),
+            "alike changes of which one has no record"
+        );
+        // The first by filter, the others each by itself.
+        let named = FieldRef::declared("id", FieldKind::Id);
+        let mut changes: Vec<Change> = after.iter().skip(1).map(|row| changed(row, 1)).collect();
+        changes.push(Change::UpdateWhere {
+            collection: &THINGS,
+            filter: Filter::In { field: named, values: vec![Value::Id(after[0].id()); 2] },
+            assignments: set(flag, after[0].0[flag].clone()),
+        });
+        let outcomes = store.commit(scope(OURS), changes).await?;
+        let mut expected = vec![Outcome::Updated { version: 2 }; after.len() - 1];
+        expected.push(Outcome::Touched(1));
+        ensure_equal!(outcomes, expected, "alike changes");
+        let flagged = after[0].0[flag].clone();
+        after[0] = before[0].clone();
+        after[0].0[flag] = flagged;
+        for row in &mut after {
+            row.0[head::VERSION] = Value::Integer(2);
+        }
+        after.sort_by_key(Row::id);
+        ensure_same_rows(&all_rows(&store, scope(OURS), &THINGS).await?, &after, "after alike changes")
+    })
+    .await
+}
+
 /// Changes by filter touch exactly the rows that match, once each, and say how many they were.
 ///
 /// # Errors

@@ -114,7 +114,7 @@ impl Deliveries<'_> {
     }
 
     /// Which of the addresses are suppressed.
-    async fn suppressed(
+    pub(super) async fn suppressed(
         &self,
         by: &Principal,
         channel: CampaignChannel,

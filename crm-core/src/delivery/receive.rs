@@ -1,7 +1,7 @@
 //! Takes receipts: once they are found to be genuine, an array is one look-up and one commit for each organization.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     time::Duration,
 };
 
@@ -15,14 +15,14 @@ use super::{
 };
 use crate::{
     access::Principal,
-    campaign::{Communication, CommunicationId},
+    campaign::{CampaignChannel, Communication, CommunicationId},
     customer::is_race,
     error::{Error, FieldErrors, Result},
     id::OrganizationId,
     input::FromInput as _,
     operation::Operation,
     record::{CREATED_AT, Column, ID, Meta, ORGANIZATION_ID, Record as _, UPDATED_AT},
-    store::{Assignment, Change, Filter, Outcome, Query, Scope, Value, head},
+    store::{Assignment, Change, Filter, Outcome, Query, Row, Scope, head},
     text::Line,
     time::Timestamp,
     webhook::SigningSecret,
@@ -36,6 +36,8 @@ const TRIES: usize = 20;
 const LOOK: usize = 500;
 /// How long a receipt waits for its message.
 const PATIENCE: Duration = Duration::from_hours(24);
+/// So many changes are made by filter, each for all messages that become alike.
+const MOST_ALIKE: usize = 8;
 const VERSION: Column<i64> = Column::new("version", head::VERSION);
 const FORGED: Error = Error::Unauthenticated("The receipts are not signed as agreed.");
 
@@ -225,11 +227,10 @@ impl Deliveries<'_> {
                 complaints.extend(receipt.suppresses().map(|reason| (message.id, reason)));
             }
             let changed = known.iter().filter_map(|(id, before)| Some((before, after.get(id)?)));
-            let groups = alike(changed);
-            let mut expected = Vec::with_capacity(groups.len());
-            for group in groups {
-                expected.push((operation.len(), group.ids.len()));
-                operation.change(group.change(now));
+            let mut expected = Vec::new();
+            for (change, count) in changes(changed, now) {
+                expected.push((operation.len(), count));
+                operation.change(change);
             }
             self.suppress(by, &mut operation, &known, complaints).await?;
             let names: Vec<String> = unknown.iter().map(|receipt| receipt.vendor_message_id.to_string()).collect();
@@ -260,6 +261,7 @@ impl Deliveries<'_> {
                     is_parked = true;
                     let touched = |place: usize| match outcomes.get(place) {
                         Some(Outcome::Touched(count)) => usize::try_from(*count).unwrap_or(usize::MAX),
+                        Some(Outcome::Updated { .. }) => 1,
                         _ => 0,
                     };
                     applied += expected.iter().map(|(place, _)| touched(*place)).sum::<usize>();
@@ -310,17 +312,24 @@ impl Deliveries<'_> {
         known: &HashMap<CommunicationId, Communication>,
         complaints: Vec<(CommunicationId, SuppressionReason)>,
     ) -> Result<()> {
+        let mut by_channel: HashMap<CampaignChannel, Vec<(String, &Communication, SuppressionReason)>> = HashMap::new();
         let mut seen = HashSet::new();
         for (id, reason) in complaints {
             let Some(message) = known.get(&id) else { continue };
             let address = normalised(message.channel, &message.address);
-            if address.is_empty() || !seen.insert((message.channel, address.clone())) {
-                continue;
+            if !address.is_empty() && seen.insert((message.channel, address.clone())) {
+                by_channel.entry(message.channel).or_default().push((address, message, reason));
             }
-            let same = Suppression::channel.equals(message.channel).and(Suppression::address.equals(address.clone()));
-            if self.crm.repo::<Suppression>().first(by.scope(), same).await?.is_some() {
-                continue;
-            }
+        }
+        let mut new = Vec::new();
+        for (channel, addressed) in by_channel {
+            let addresses: Vec<String> = addressed.iter().map(|(address, ..)| address.clone()).collect();
+            let suppressed = self.suppressed(by, channel, &addresses).await?;
+            new.extend(addressed.into_iter().filter(|(address, ..)| !suppressed.contains(address)));
+        }
+        // In one order everywhere, so that two commits never wait for each other.
+        new.sort_by(|(left, ..), (right, ..)| left.cmp(right));
+        for (address, message, reason) in new {
             let now = operation.now();
             let suppression = Suppression {
                 id: self.crm.new_id_at(now),
@@ -339,45 +348,72 @@ impl Deliveries<'_> {
     }
 }
 
-/// Messages of one version that become alike: one change.
-struct Alike {
+/// A message that changes.
+struct Changed {
+    id: uuid::Uuid,
     version: i64,
-    assignments: Vec<Assignment>,
-    ids: Vec<uuid::Uuid>,
+    after: Row,
+    /// The fields in which it differs from what it was.
+    fields: Vec<usize>,
 }
 
-impl Alike {
-    fn change(self, now: Timestamp) -> Change {
-        let mut assignments = self.assignments;
-        assignments.push(UPDATED_AT.set(now));
-        let unchanged = VERSION.equals(self.version);
-        Change::UpdateWhere {
-            collection: Communication::COLLECTION,
-            filter: ID.one_of(self.ids).and(unchanged),
-            assignments,
-        }
-    }
-}
-
-/// What changes of messages, those that become alike together; in the order of their ids, so that two commits never wait
-/// for each other.
-fn alike<'a>(changed: impl Iterator<Item = (&'a Communication, &'a Communication)>) -> Vec<Alike> {
-    let mut changed: Vec<_> = changed.filter(|(before, after)| before != after).collect();
-    changed.sort_unstable_by_key(|(before, _)| before.id);
-    let mut groups: Vec<Alike> = Vec::new();
-    for (before, after) in changed {
+impl Changed {
+    fn of(before: &Communication, after: &Communication) -> Option<Self> {
         let (old, new) = (before.to_row(), after.to_row());
-        let differs = |(place, value): &(usize, Value)| old.0.get(*place) != Some(value);
-        let assignments: Vec<Assignment> =
-            new.0.into_iter().enumerate().filter(differs).map(|(place, value)| Assignment::Set(place, value)).collect();
-        let version = before.meta.version;
-        let same = groups.iter_mut().find(|group| group.version == version && group.assignments == assignments);
+        let fields: Vec<usize> =
+            old.0.iter().zip(&new.0).enumerate().filter(|(_, (old, new))| old != new).map(|(place, _)| place).collect();
+        (!fields.is_empty()).then_some(Self { id: before.id.0, version: before.meta.version, after: new, fields })
+    }
+
+    fn assignments(&self, fields: &[usize], now: Timestamp) -> Vec<Assignment> {
+        let set = |place: &usize| Some(Assignment::Set(*place, self.after.0.get(*place)?.clone()));
+        fields.iter().filter_map(set).chain([UPDATED_AT.set(now)]).collect()
+    }
+}
+
+/// What changes of messages, each change with the number of messages that it is to touch; in the order of their ids, so
+/// that two commits never wait for each other. Those that become alike are one change. Where few are alike, as when each
+/// has its own instant, every message is a change of its own, and all of them name the same fields: a store can make such
+/// changes in one go.
+fn changes<'a>(
+    changed: impl Iterator<Item = (&'a Communication, &'a Communication)>,
+    now: Timestamp,
+) -> Vec<(Change, usize)> {
+    let mut changed: Vec<Changed> = changed.filter_map(|(before, after)| Changed::of(before, after)).collect();
+    changed.sort_unstable_by_key(|message| message.id);
+    alike(&changed, now).unwrap_or_else(|| {
+        let fields: BTreeSet<usize> = changed.iter().flat_map(|message| &message.fields).copied().collect();
+        let fields: Vec<usize> = fields.into_iter().collect();
+        let change = |message: &Changed| Change::Update {
+            collection: Communication::COLLECTION,
+            id: message.id,
+            expected_version: Some(message.version),
+            condition: None,
+            assignments: message.assignments(&fields, now),
+        };
+        changed.iter().map(|message| (change(message), 1)).collect()
+    })
+}
+
+/// One change for all messages of one version that become alike, unless there would be too many.
+fn alike(changed: &[Changed], now: Timestamp) -> Option<Vec<(Change, usize)>> {
+    let mut groups: Vec<(i64, Vec<Assignment>, Vec<uuid::Uuid>)> = Vec::new();
+    for message in changed {
+        let assignments = message.assignments(&message.fields, now);
+        let is_full = groups.len() == MOST_ALIKE;
+        let same = groups.iter_mut().find(|group| group.0 == message.version && group.1 == assignments);
         match same {
-            Some(group) => group.ids.push(before.id.0),
-            None => groups.push(Alike { version, assignments, ids: vec![before.id.0] }),
+            Some((.., ids)) => ids.push(message.id),
+            None if is_full => return None,
+            None => groups.push((message.version, assignments, vec![message.id])),
         }
     }
-    groups
+    let change = |(version, assignments, ids): (i64, Vec<Assignment>, Vec<uuid::Uuid>)| {
+        let count = ids.len();
+        let filter = ID.one_of(ids).and(VERSION.equals(version));
+        (Change::UpdateWhere { collection: Communication::COLLECTION, filter, assignments }, count)
+    };
+    Some(groups.into_iter().map(change).collect())
 }
 
 /// Which message each name stands for.
