@@ -12,7 +12,7 @@ pub(crate) mod target;
 use std::{
     error::Error as _,
     net::IpAddr,
-    sync::Arc,
+    sync::{Arc, LazyLock},
     time::{Duration, UNIX_EPOCH},
 };
 
@@ -229,16 +229,24 @@ fn failure(error: &Error) -> OutboundFailure {
     }
 }
 
-/// The authorities that the machine trusts, or those that browsers trust where it names none.
-pub(crate) fn tls() -> Result<ClientConfig, TlsError> {
+/// The authorities that the machine trusts, or those that browsers trust where it names none. Read once by a process.
+static AUTHORITIES: LazyLock<Arc<RootCertStore>> = LazyLock::new(|| {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if roots.is_empty() {
         roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     }
+    Arc::new(roots)
+});
+
+/// TLS that believes those authorities.
+pub(crate) fn tls() -> Result<ClientConfig, TlsError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    Ok(builder.map_err(|error| TlsError(error.into()))?.with_root_certificates(roots).with_no_client_auth())
+    Ok(builder
+        .map_err(|error| TlsError(error.into()))?
+        .with_root_certificates(Arc::clone(&AUTHORITIES))
+        .with_no_client_auth())
 }
 
 #[cfg(test)]

@@ -59,7 +59,7 @@ pub(crate) fn skeleton() -> OpenApi {
 }
 
 /// The document with everything that is true of every route.
-pub(crate) fn complete(described: &OpenApi, base_url: Option<&str>) -> Value {
+pub(crate) fn complete(described: &OpenApi) -> Value {
     let mut document = serde_json::to_value(described).unwrap_or_default();
     let mut used_tags = Vec::new();
     if let Some(paths) = document.get_mut("paths").and_then(Value::as_object_mut) {
@@ -73,7 +73,6 @@ pub(crate) fn complete(described: &OpenApi, base_url: Option<&str>) -> Value {
             }
         }
     }
-    document["servers"] = json!([{"url": base_url.unwrap_or("/").trim_end_matches('/').to_owned() + "/"}]);
     document["tags"] = TAGS
         .iter()
         .filter(|(name, _)| used_tags.iter().any(|used| used == name))
@@ -87,6 +86,12 @@ pub(crate) fn complete(described: &OpenApi, base_url: Option<&str>) -> Value {
     extend(entry(components, "responses"), responses());
     extend(entry(components, "headers"), headers());
     extend(entry(components, "securitySchemes"), security_schemes());
+    document
+}
+
+/// The document with the address that the routes are served at, `/` where none is given.
+pub(crate) fn served_at(mut document: Value, base_url: Option<&str>) -> Value {
+    document["servers"] = json!([{"url": base_url.unwrap_or("/").trim_end_matches('/').to_owned() + "/"}]);
     document
 }
 

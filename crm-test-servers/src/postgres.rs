@@ -51,7 +51,8 @@ impl Postgres {
         let mut set = |setting: &str| command.extend(["-c".to_owned(), setting.to_owned()]);
         set("listen_addresses=127.0.0.1");
         set("unix_socket_directories=");
-        set("max_connections=200");
+        // Tests that run side by side each have pools of their own.
+        set("max_connections=400");
         set("shared_buffers=256MB");
         if durability == Durability::None {
             set("fsync=off");

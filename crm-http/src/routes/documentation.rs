@@ -1,6 +1,6 @@
 //! The OpenAPI document and two readers of it, all from the binary: nothing is loaded from elsewhere.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use axum::{
     Router,
@@ -12,7 +12,7 @@ use axum::{
 };
 use utoipa_swagger_ui::Config;
 
-use crate::{problem::Problem, respond, state::AppState};
+use crate::{problem::Problem, respond, router, state::AppState};
 
 /// What the two readers need and nothing more: scripts of ours, styles they write into the page, and for Redoc's
 /// search a worker that it makes itself.
@@ -49,12 +49,17 @@ static REDOC_BUNDLE: LazyLock<Bytes> = LazyLock::new(|| {
     Bytes::copy_from_slice(bundle.trim().as_bytes())
 });
 
-/// `/openapi.json`, `/docs` and `/redoc` for a document.
-pub(crate) fn routes(document: &serde_json::Value) -> Router<AppState> {
-    let document = Bytes::from(document.to_string());
+/// `/openapi.json`, `/docs` and `/redoc` of the routes that are served at that address.
+pub(crate) fn routes(base_url: Option<String>) -> Router<AppState> {
+    // Written when it is first asked for: a start does not wait for it.
+    let written = Arc::new(OnceLock::new());
+    let document = move || {
+        let document: &Bytes = written.get_or_init(|| router::document(base_url.as_deref()).to_string().into());
+        document.clone()
+    };
     let swagger = Arc::new(Config::from("/openapi.json").validator_url("none").persist_authorization(true));
     Router::new()
-        .route("/openapi.json", get(move || async move { file(respond::JSON, document, "no-cache") }))
+        .route("/openapi.json", get(move || async move { file(respond::JSON, document(), "no-cache") }))
         .route("/docs", get(|| async { Redirect::permanent("/docs/") }))
         .route(
             "/docs/",

@@ -1,5 +1,6 @@
 use std::{
-    path::Path,
+    fs,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -46,7 +47,11 @@ impl Place {
         let name = format!("story_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         match kind {
             StoreKind::Memory => Self::Memory(Arc::new(MemoryStore::new())),
-            StoreKind::Sqlite => Self::Sqlite(TempDir::new().expect("a folder for the store")),
+            StoreKind::Sqlite => {
+                let folder = TempDir::new().expect("a folder for the store");
+                fs::write(file_in(folder.path()), sqlite_template().await).expect("a copy of the template");
+                Self::Sqlite(folder)
+            }
             StoreKind::Postgres => {
                 let template = postgres_template().await;
                 block_in_place(|| postgres().copy_database(template, &name)).expect("a copy of the template");
@@ -85,14 +90,32 @@ async fn migrate(store: &dyn Store) {
 }
 
 async fn open_sqlite(folder: &Path) -> SqliteStore {
-    SqliteStore::open(folder.join("crm.db")).await.expect("a database")
+    SqliteStore::open(file_in(folder)).await.expect("a database")
+}
+
+fn file_in(folder: &Path) -> PathBuf {
+    folder.join("crm.db")
+}
+
+/// A file with the tables and without records, which is copied for each story: faster than making them anew.
+async fn sqlite_template() -> &'static [u8] {
+    static MADE: OnceCell<Vec<u8>> = OnceCell::const_new();
+    let made = MADE.get_or_init(async || {
+        let folder = TempDir::new().expect("a folder for the template");
+        let store = open_sqlite(folder.path()).await;
+        migrate(&store).await;
+        // What lies beside the file is brought into it.
+        store.close().await;
+        fs::read(file_in(folder.path())).expect("the template")
+    });
+    made.await
 }
 
 async fn open_postgres(database: &str) -> PostgresStore {
     PostgresStore::connect(&postgres().url(database)).await.expect("a database")
 }
 
-/// A database with the tables and without records, which is copied for each story: faster than making them anew.
+/// The same on PostgreSQL: a database.
 async fn postgres_template() -> &'static str {
     const NAME: &str = "story_template";
     static MADE: OnceCell<()> = OnceCell::const_new();
