@@ -2,7 +2,9 @@
 
 use proc_macro2::TokenStream as Tokens;
 use quote::{format_ident, quote};
-use syn::{Data, DeriveInput, Error, Fields, Ident, LitStr, Result, ext::IdentExt as _};
+use syn::{
+    Data, DeriveInput, Error, Fields, Ident, LitStr, Path, Result, Token, ext::IdentExt as _, parse::ParseStream,
+};
 
 use crate::names;
 
@@ -46,26 +48,52 @@ fn members(input: &DeriveInput) -> Result<Vec<Member<'_>>> {
     Ok(members)
 }
 
+/// Members that are not read: as they are written here, or under the name of a constant.
+#[derive(Default)]
+struct Names {
+    written: Vec<String>,
+    constants: Vec<Path>,
+}
+
+impl Names {
+    /// Reads `(a, b)` or `= CONSTANT`.
+    fn read(&mut self, input: ParseStream<'_>) -> Result<()> {
+        if input.peek(Token![=]) {
+            input.parse::<Token![=]>()?;
+            self.constants.push(input.parse()?);
+        } else {
+            self.written.extend(names(input)?.into_iter().map(|name| name.name));
+        }
+        Ok(())
+    }
+
+    /// The slices of names, with what every record shows besides: its organization, as none is moved to another.
+    fn slices(mut self) -> Vec<Tokens> {
+        if self.written.is_empty() && self.constants.is_empty() {
+            return Vec::new();
+        }
+        if !self.written.iter().any(|name| name == ORGANIZATION) {
+            self.written.push(ORGANIZATION.to_owned());
+        }
+        let (written, constants) = (self.written, self.constants);
+        constants.iter().map(|constant| quote!(#constant)).chain([quote!(&[#(#written),*])]).collect()
+    }
+}
+
 pub(crate) fn expand(input: &DeriveInput) -> Result<Tokens> {
     let members = members(input)?;
-    let (mut ignored, mut refused) = (Vec::new(), Vec::new());
+    let (mut ignored, mut refused) = (Names::default(), Names::default());
     for attribute in input.attrs.iter().filter(|attribute| attribute.path().is_ident("input")) {
         attribute.parse_nested_meta(|meta| {
             if meta.path.is_ident("ignore") {
-                ignored.extend(names(meta.input)?.into_iter().map(|name| name.name));
+                ignored.read(meta.input)?;
             } else if meta.path.is_ident("refuse") {
-                refused.extend(names(meta.input)?.into_iter().map(|name| name.name));
+                refused.read(meta.input)?;
             } else {
                 return Err(meta.error("expected ignore or refuse"));
             }
             Ok(())
         })?;
-    }
-    // Every record shows its organization, and none is moved to another.
-    for names in [&mut ignored, &mut refused] {
-        if !names.is_empty() && !names.iter().any(|name| name == ORGANIZATION) {
-            names.push(ORGANIZATION.to_owned());
-        }
     }
     let record = &input.ident;
     let (parameters, arguments, conditions) = input.generics.split_for_impl();
@@ -80,6 +108,7 @@ pub(crate) fn expand(input: &DeriveInput) -> Result<Tokens> {
             quote!(let #read = members.read(&[#(#names),*], &mut errors);)
         }
     });
+    let (ignored, refused) = (ignored.slices(), refused.slices());
     let allowed = members.iter().filter_map(|member| member.names.first());
 
     Ok(quote! {
@@ -90,8 +119,8 @@ pub(crate) fn expand(input: &DeriveInput) -> Result<Tokens> {
                 let mut members = ::crm_core::input::Members::parse(json)?;
                 let mut errors = ::crm_core::error::FieldErrors::new();
                 #(#reads)*
-                members.ignore(&[#(#ignored),*]);
-                members.refuse(&[#(#refused),*], &mut errors);
+                #(members.ignore(#ignored);)*
+                #(members.refuse(#refused, &mut errors);)*
                 members.finish(&[#(#allowed),*], &mut errors);
                 match (#(#read,)*) {
                     (#(::std::option::Option::Some(#read),)*) if errors.is_empty() => ::std::result::Result::Ok(Self { #(#fields: #read),* }),

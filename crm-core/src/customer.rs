@@ -43,7 +43,6 @@ mod write;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use self::batch::bounded as bounded_items;
 pub(crate) use self::bulk::{BulkHandler, BulkUndoHandler, CreateHandler, remove_old_notes};
 pub(crate) use self::catalog::declared_catalog;
 pub(crate) use self::decide::differences;
@@ -53,8 +52,7 @@ pub(crate) use self::purge::{PURGE_KIND, PurgeHandler};
 pub use self::{
     ask::{Deed, WriteOptions, Written},
     batch::{
-        BatchError, BatchOptions, BatchReport, BatchResult, BatchStatus, CustomerPatches, MAX_ATOMIC, MAX_BATCH,
-        NewCustomers,
+        BatchError, BatchOptions, BatchReport, BatchResult, BatchStatus, CustomerPatches, MAX_ATOMIC, NewCustomers,
     },
     bulk::{BulkChange, BulkChangeId, BulkNote, BulkNoteId},
     consent::{Consent, ConsentChange, Consents},

@@ -1,7 +1,8 @@
 //! Reading JSON bodies into types: every wrong field is found, and named by its path, before anything is refused.
 //!
 //! `#[derive(Input)]` on a struct writes the reading of an object. A member may be spelled in camelCase. A member
-//! that is not declared is refused, and the declared ones are listed.
+//! that is not declared is refused, and the declared ones are listed. Those that only the CRM writes are read over
+//! (`ignore`) or refused as such (`refuse`), by their names or by those of a constant: `#[input(refuse = READ_ONLY)]`.
 //!
 //! ```
 //! use crm_core::{input::{FromInput, Input, Patch}, text::Line};
@@ -26,6 +27,7 @@
 //! ```
 
 mod as_written;
+pub(crate) mod batch;
 mod members;
 mod values;
 
@@ -36,6 +38,7 @@ use serde_json::value::RawValue;
 
 pub use self::{
     as_written::AsWritten,
+    batch::MAX_BATCH,
     members::{Members, snake_case},
 };
 use crate::error::FieldErrors;

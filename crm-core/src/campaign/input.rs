@@ -22,164 +22,124 @@ const MOST_ADDRESSES: usize = 10;
 /// The longest address of a trial.
 const LONGEST_ADDRESS: usize = 320;
 
-/// What a new campaign is to be.
-#[derive(Clone, Debug, Input)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(example = json!({
-    "name": "Spring sale", "rules_json": {"field": "spend", "op": ">", "value": 5000}, "channel": "mock",
-    "message": "Hi {{name | default: \"there\"}}, spring is here.", "throttle_per_minute": 600, "launch": true
-})))]
-#[input(refuse(
-    id,
-    status,
-    as_of,
-    audience,
-    launched_at,
-    started_at,
-    planned_at,
-    paused_at,
-    finished_at,
-    reason,
-    plan_job_id,
-    created_by,
-    statistics,
-    communications,
-    next_cursor,
-    version,
-    created_at,
-    updated_at
-))]
-pub struct NewCampaign {
-    /// What it is called.
-    pub name: Line<200>,
-    /// What it is for.
-    pub description: Option<Text<2000>>,
-    /// The segment that it goes to. Either this or `rules_json` is given.
-    pub segment_id: Option<SegmentId>,
-    /// Which customers it goes to.
-    #[cfg_attr(feature = "openapi", schema(value_type = Option<crate::rule::Rule>))]
-    pub rules_json: Option<Box<RawValue>>,
-    /// How it is sent.
-    pub channel: CampaignChannel,
-    /// What is said. `{{name}}` and the like stand for what is known of the customer.
-    pub message: Text<20_000>,
-    /// What an e-mail's subject is; with variables, as the message.
-    pub subject: Option<Line<300>>,
-    /// A template that the channel's vendor knows: an object, handed on as it is.
-    #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
-    pub template: Option<VendorTemplate>,
-    /// What it is about, as customers agree to it or not, such as `offers`: small letters, digits, `_` and `-`.
-    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
-    pub topic: Option<Topic>,
-    /// When it begins; at the launch where it is not said, or past.
-    pub schedule_at: Option<Timestamp>,
-    /// At most so many messages leave in a minute: 1 to 1,000,000.
-    #[cfg_attr(feature = "openapi", schema(value_type = Option<i64>))]
-    pub throttle_per_minute: Option<Whole<1, 1_000_000>>,
-    /// When messages arrive, in the time of who gets them.
-    pub window: Option<SendingWindow>,
-    /// The messages leave over so many hours: 1 to 168.
-    #[cfg_attr(feature = "openapi", schema(value_type = Option<i64>))]
-    pub spread_hours: Option<Whole<1, 168>>,
-    /// Different messages to compare, at most 10.
-    #[input(default)]
-    #[cfg_attr(feature = "openapi", schema(required = false))]
-    pub variants: CampaignVariants,
-    /// So many of a hundred customers get nothing, to compare with: 1 to 90.
-    #[cfg_attr(feature = "openapi", schema(value_type = Option<i64>))]
-    pub holdout_percent: Option<Whole<1, 90>>,
-    /// Whether it is launched at once.
-    #[input(default)]
-    #[cfg_attr(feature = "openapi", schema(required = false))]
-    pub launch: bool,
+/// What the CRM alone writes of a campaign, and shows with it.
+const READ_ONLY: &[&str] = &[
+    "id",
+    "status",
+    "as_of",
+    "audience",
+    "launched_at",
+    "started_at",
+    "planned_at",
+    "paused_at",
+    "finished_at",
+    "reason",
+    "plan_job_id",
+    "created_by",
+    "statistics",
+    "communications",
+    "next_cursor",
+    "version",
+    "created_at",
+    "updated_at",
+];
+
+/// Declares inputs that say all of a draft.
+macro_rules! whole_drafts {
+    ($($(#[$about:meta])* pub struct $input:ident { $($(#[$of:meta])* pub $more:ident: $kind:ty,)* })+) => {$(
+        $(#[$about])*
+        pub struct $input {
+            /// What it is called.
+            pub name: Line<200>,
+            /// What it is for.
+            pub description: Option<Text<2000>>,
+            /// The segment that it goes to. Either this or `rules_json` is given.
+            pub segment_id: Option<SegmentId>,
+            /// Which customers it goes to.
+            #[cfg_attr(feature = "openapi", schema(value_type = Option<crate::rule::Rule>))]
+            pub rules_json: Option<Box<RawValue>>,
+            /// How it is sent.
+            pub channel: CampaignChannel,
+            /// What is said. `{{name}}` and the like stand for what is known of the customer.
+            pub message: Text<20_000>,
+            /// What an e-mail's subject is; with variables, as the message.
+            pub subject: Option<Line<300>>,
+            /// A template that the channel's vendor knows: an object, handed on as it is.
+            #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
+            pub template: Option<VendorTemplate>,
+            /// What it is about, as customers agree to it or not, such as `offers`: small letters, digits, `_` and `-`.
+            #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
+            pub topic: Option<Topic>,
+            /// When it begins; at the launch where it is not said, or past.
+            pub schedule_at: Option<Timestamp>,
+            /// At most so many messages leave in a minute: 1 to 1,000,000.
+            #[cfg_attr(feature = "openapi", schema(value_type = Option<i64>))]
+            pub throttle_per_minute: Option<Whole<1, 1_000_000>>,
+            /// When messages arrive, in the time of who gets them.
+            pub window: Option<SendingWindow>,
+            /// The messages leave over so many hours: 1 to 168.
+            #[cfg_attr(feature = "openapi", schema(value_type = Option<i64>))]
+            pub spread_hours: Option<Whole<1, 168>>,
+            /// Different messages to compare, at most 10.
+            #[input(default)]
+            #[cfg_attr(feature = "openapi", schema(required = false))]
+            pub variants: CampaignVariants,
+            /// So many of a hundred customers get nothing, to compare with: 1 to 90.
+            #[cfg_attr(feature = "openapi", schema(value_type = Option<i64>))]
+            pub holdout_percent: Option<Whole<1, 90>>,
+            $($(#[$of])* pub $more: $kind,)*
+        }
+
+        impl From<$input> for Draft {
+            fn from(given: $input) -> Self {
+                Self {
+                    name: given.name,
+                    description: given.description,
+                    segment_id: given.segment_id,
+                    rules: given.rules_json,
+                    channel: given.channel,
+                    message: given.message,
+                    subject: given.subject,
+                    template: given.template.map(|template| template.0),
+                    topic: given.topic.map(|topic| topic.0),
+                    schedule_at: given.schedule_at,
+                    throttle_per_minute: given.throttle_per_minute.map(|number| number.0),
+                    window: given.window,
+                    spread_hours: given.spread_hours.map(|number| number.0),
+                    variants: given.variants,
+                    holdout_percent: given.holdout_percent.map(|number| number.0),
+                }
+            }
+        }
+    )+};
 }
 
-/// What a draft is to be instead. What is not given is as in a new one.
-#[derive(Clone, Debug, Input)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[input(ignore(
-    id,
-    status,
-    as_of,
-    audience,
-    launched_at,
-    started_at,
-    planned_at,
-    paused_at,
-    finished_at,
-    reason,
-    plan_job_id,
-    created_by,
-    statistics,
-    communications,
-    next_cursor,
-    version,
-    created_at,
-    updated_at
-))]
-pub struct ReplacedCampaign {
-    /// What it is called.
-    pub name: Line<200>,
-    /// What it is for.
-    pub description: Option<Text<2000>>,
-    /// The segment that it goes to. Either this or `rules_json` is given.
-    pub segment_id: Option<SegmentId>,
-    /// Which customers it goes to.
-    #[cfg_attr(feature = "openapi", schema(value_type = Option<crate::rule::Rule>))]
-    pub rules_json: Option<Box<RawValue>>,
-    /// How it is sent.
-    pub channel: CampaignChannel,
-    /// What is said.
-    pub message: Text<20_000>,
-    /// What an e-mail's subject is.
-    pub subject: Option<Line<300>>,
-    /// A template that the channel's vendor knows.
-    #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
-    pub template: Option<VendorTemplate>,
-    /// What it is about, as customers agree to it or not.
-    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
-    pub topic: Option<Topic>,
-    /// When it begins.
-    pub schedule_at: Option<Timestamp>,
-    /// At most so many messages leave in a minute.
-    #[cfg_attr(feature = "openapi", schema(value_type = Option<i64>))]
-    pub throttle_per_minute: Option<Whole<1, 1_000_000>>,
-    /// When messages arrive, in the time of who gets them.
-    pub window: Option<SendingWindow>,
-    /// The messages leave over so many hours.
-    #[cfg_attr(feature = "openapi", schema(value_type = Option<i64>))]
-    pub spread_hours: Option<Whole<1, 168>>,
-    /// Different messages to compare.
-    #[input(default)]
-    #[cfg_attr(feature = "openapi", schema(required = false))]
-    pub variants: CampaignVariants,
-    /// So many of a hundred customers get nothing.
-    #[cfg_attr(feature = "openapi", schema(value_type = Option<i64>))]
-    pub holdout_percent: Option<Whole<1, 90>>,
+whole_drafts! {
+    /// What a new campaign is to be.
+    #[derive(Clone, Debug, Input)]
+    #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(example = json!({
+        "name": "Spring sale", "rules_json": {"field": "spend", "op": ">", "value": 5000}, "channel": "mock",
+        "message": "Hi {{name | default: \"there\"}}, spring is here.", "throttle_per_minute": 600, "launch": true
+    })))]
+    #[input(refuse = READ_ONLY)]
+    pub struct NewCampaign {
+        /// Whether it is launched at once.
+        #[input(default)]
+        #[cfg_attr(feature = "openapi", schema(required = false))]
+        pub launch: bool,
+    }
+
+    /// What a draft is to be instead. What is not given is as in a new one.
+    #[derive(Clone, Debug, Input)]
+    #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+    #[input(ignore = READ_ONLY)]
+    pub struct ReplacedCampaign {}
 }
 
 /// What is to be changed of a draft; what is not given stays.
 #[derive(Clone, Debug, Input)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[input(ignore(
-    id,
-    status,
-    as_of,
-    audience,
-    launched_at,
-    started_at,
-    planned_at,
-    paused_at,
-    finished_at,
-    reason,
-    plan_job_id,
-    created_by,
-    statistics,
-    communications,
-    next_cursor,
-    version,
-    created_at,
-    updated_at
-))]
+#[input(ignore = READ_ONLY)]
 pub struct ChangedCampaign {
     /// What it is called.
     pub name: Option<Line<200>>,
@@ -385,50 +345,6 @@ pub(super) struct Draft {
     pub(super) spread_hours: Option<i64>,
     pub(super) variants: CampaignVariants,
     pub(super) holdout_percent: Option<i64>,
-}
-
-impl From<NewCampaign> for Draft {
-    fn from(new: NewCampaign) -> Self {
-        Self {
-            name: new.name,
-            description: new.description,
-            segment_id: new.segment_id,
-            rules: new.rules_json,
-            channel: new.channel,
-            message: new.message,
-            subject: new.subject,
-            template: new.template.map(|template| template.0),
-            topic: new.topic.map(|topic| topic.0),
-            schedule_at: new.schedule_at,
-            throttle_per_minute: new.throttle_per_minute.map(|number| number.0),
-            window: new.window,
-            spread_hours: new.spread_hours.map(|number| number.0),
-            variants: new.variants,
-            holdout_percent: new.holdout_percent.map(|number| number.0),
-        }
-    }
-}
-
-impl From<ReplacedCampaign> for Draft {
-    fn from(new: ReplacedCampaign) -> Self {
-        Self {
-            name: new.name,
-            description: new.description,
-            segment_id: new.segment_id,
-            rules: new.rules_json,
-            channel: new.channel,
-            message: new.message,
-            subject: new.subject,
-            template: new.template.map(|template| template.0),
-            topic: new.topic.map(|topic| topic.0),
-            schedule_at: new.schedule_at,
-            throttle_per_minute: new.throttle_per_minute.map(|number| number.0),
-            window: new.window,
-            spread_hours: new.spread_hours.map(|number| number.0),
-            variants: new.variants,
-            holdout_percent: new.holdout_percent.map(|number| number.0),
-        }
-    }
 }
 
 impl ChangedCampaign {

@@ -13,15 +13,13 @@ use crate::{
     access::{Principal, Visibility, permissions},
     error::{Error, FieldError, FieldErrors, Result},
     id::{CustomerId, TeamId},
-    input::{FromInput, Members, Patch},
+    input::{FromInput, MAX_BATCH, Members, Patch, batch},
     job::JobId,
     store::{Filter, Position, Query},
     text::Line,
     time::Timestamp,
 };
 
-/// A batch names at most so many customers.
-pub const MAX_BATCH: usize = 1000;
 /// A change of all customers that match, all or none, is of at most so many.
 pub const MAX_ATOMIC: usize = 10_000;
 /// So many wrong fields are listed of each customer.
@@ -53,17 +51,7 @@ pub struct NewCustomers {
 
 impl FromInput for NewCustomers {
     fn from_input(json: &RawValue) -> Result<Self, FieldErrors> {
-        let items = if json.get().starts_with('[') {
-            bounded(Some(Vec::from_input(json)), "")?
-        } else {
-            let mut errors = FieldErrors::new();
-            let mut members = Members::parse(json)?;
-            let items = members.take(&["items", "customers"]).map(Vec::from_input);
-            members.finish(&["items"], &mut errors);
-            let items = errors.take("", bounded(items, "items"));
-            errors.or(items.unwrap_or_default())?
-        };
-        Ok(Self { items: items.iter().map(|item| NewCustomer::from_input(item)).collect() })
+        Ok(Self { items: batch::items(json, "customers")? })
     }
 }
 
@@ -108,7 +96,7 @@ impl FromInput for CustomerPatches {
                         errors.add(name, "NOT_ALLOWED", "goes with a filter: with items, each says what it changes");
                     }
                 }
-                let items = errors.take("", bounded(Some(Vec::from_input(items)), "items"));
+                let items = errors.take("", batch::bounded(Some(Vec::from_input(items)), "items"));
                 Ok(Self::Items(errors.or(items.unwrap_or_default())?.iter().map(|item| identified(item)).collect()))
             }
             (None, Some(filter)) => {
@@ -159,25 +147,6 @@ fn tag_list(json: &RawValue) -> Result<Vec<Line<64>>, FieldErrors> {
         return Err(FieldErrors::one("", "TOO_MANY", message));
     }
     Vec::from_input(json)
-}
-
-/// The items of a batch, 1 to 1000 of them.
-pub(crate) fn bounded(
-    items: Option<Result<Vec<Box<RawValue>>, FieldErrors>>,
-    field: &str,
-) -> Result<Vec<Box<RawValue>>, FieldErrors> {
-    let mut errors = FieldErrors::new();
-    let items = match items {
-        Some(items) => errors.take(field, items).unwrap_or_default(),
-        None => Vec::new(),
-    };
-    if errors.is_empty() && items.is_empty() {
-        errors.add(field, "REQUIRED", "must have at least one element");
-    }
-    if items.len() > MAX_BATCH {
-        errors.add(field, "TOO_MANY", format!("must have at most {MAX_BATCH} elements, not {}", items.len()));
-    }
-    errors.or(items)
 }
 
 /// The `id` of an item, and the rest as a change.

@@ -3,7 +3,7 @@ use std::collections::HashSet;
 use serde_json::json;
 
 use super::{
-    CountedGroup, Customer, CustomerGroup, CustomerGroupId, CustomerInput, Customers, Deed, GroupMembers, MAX_BATCH,
+    CountedGroup, Customer, CustomerGroup, CustomerGroupId, CustomerInput, Customers, Deed, GroupMembers,
     MembershipChange, NewCustomerGroup, ReplacedCustomerGroup,
     ask::{Ask, ChunkOptions},
     write::is_race,
@@ -12,6 +12,7 @@ use crate::{
     access::{Principal, permissions},
     error::{Error, Result},
     id::CustomerId,
+    input::MAX_BATCH,
     operation::Operation,
     record::{Meta, Record as _},
     repo::Visible,

@@ -81,21 +81,24 @@ impl From<Note> for NoteWithEdits {
     }
 }
 
+/// What the CRM alone writes of a note, and shows with it.
+const READ_ONLY: &[&str] = &[
+    "id",
+    "version",
+    "created_at",
+    "updated_at",
+    "customer_id",
+    "author_id",
+    "author_type",
+    "edited_at",
+    "edit_count",
+    "edits",
+];
+
 /// A note to be written.
 #[derive(Clone, Debug, Input)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[input(refuse(
-    id,
-    version,
-    created_at,
-    updated_at,
-    customer_id,
-    author_id,
-    author_type,
-    edited_at,
-    edit_count,
-    edits
-))]
+#[input(refuse = READ_ONLY)]
 pub struct NewNote {
     /// What it says.
     pub text: Text<5000>,
@@ -104,18 +107,7 @@ pub struct NewNote {
 /// What a note is to say.
 #[derive(Clone, Debug, Input)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[input(ignore(
-    id,
-    version,
-    created_at,
-    updated_at,
-    customer_id,
-    author_id,
-    author_type,
-    edited_at,
-    edit_count,
-    edits
-))]
+#[input(ignore = READ_ONLY)]
 pub struct EditedNote {
     /// What it says.
     pub text: Text<5000>,

@@ -10,10 +10,10 @@ use utoipa::{
 };
 
 use super::{
-    CustomerInput, CustomerPatches, CustomerStatus, MAX_BATCH, MAX_CONTACTS, MAX_GROUPS, MAX_TAGS, NewCustomer,
-    NewCustomers, OwnProfileInput,
+    CustomerInput, CustomerPatches, CustomerStatus, MAX_CONTACTS, MAX_GROUPS, MAX_TAGS, NewCustomer, NewCustomers,
+    OwnProfileInput,
 };
-use crate::{rule::Rule, store::Money};
+use crate::{input::MAX_BATCH, rule::Rule, store::Money};
 
 fn text(longest: usize) -> ObjectBuilder {
     ObjectBuilder::new().schema_type(Type::String).min_length(Some(1)).max_length(Some(longest))

@@ -4,11 +4,11 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::Serialize;
 use serde_json::json;
 
-use super::{Customer, CustomerInput, Customers, MAX_BATCH, ask::ChunkOptions};
+use super::{Customer, CustomerInput, Customers, ask::ChunkOptions};
 use crate::{
     access::{Principal, permissions},
     error::{Error, FieldErrors, Result},
-    input::Input,
+    input::{Input, MAX_BATCH},
     list::{DEFAULT_LIMIT, List, ListPage, MAX_LIMIT, MAX_SEARCH},
     record::Record as _,
     repo::Visible,

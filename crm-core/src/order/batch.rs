@@ -6,9 +6,9 @@ use serde_json::value::RawValue;
 use super::{NewOrder, OrderDeed, OrderId, Orders, WrittenOrder, write::Ask};
 use crate::{
     access::{Principal, permissions},
-    customer::{BatchError, BatchStatus, bounded_items},
+    customer::{BatchError, BatchStatus},
     error::{Error, FieldErrors, Result},
-    input::{FromInput, Members},
+    input::{FromInput, batch},
 };
 
 /// So many orders are written by one commit.
@@ -22,17 +22,7 @@ pub struct NewOrders {
 
 impl FromInput for NewOrders {
     fn from_input(json: &RawValue) -> Result<Self, FieldErrors> {
-        let items = if json.get().starts_with('[') {
-            bounded_items(Some(Vec::from_input(json)), "")?
-        } else {
-            let mut errors = FieldErrors::new();
-            let mut members = Members::parse(json)?;
-            let items = members.take(&["items", "orders"]).map(Vec::from_input);
-            members.finish(&["items"], &mut errors);
-            let items = errors.take("", bounded_items(items, "items"));
-            errors.or(items.unwrap_or_default())?
-        };
-        Ok(Self { items: items.iter().map(|item| NewOrder::from_input(item)).collect() })
+        Ok(Self { items: batch::items(json, "orders")? })
     }
 }
 

@@ -10,7 +10,7 @@ use utoipa::{
 };
 
 use super::{MAX_ITEMS, NewOrder, NewOrders, OrderInput, OrderStatus, Quantity};
-use crate::{customer::MAX_BATCH, store::Money};
+use crate::{input::MAX_BATCH, store::Money};
 
 fn text(longest: usize) -> ObjectBuilder {
     ObjectBuilder::new().schema_type(Type::String).min_length(Some(1)).max_length(Some(longest))

@@ -6,6 +6,23 @@ use crate::{
     text::{Line, Text},
 };
 
+/// What the CRM alone writes of a segment, and shows with it.
+const READ_ONLY: &[&str] = &[
+    "id",
+    "rules_version",
+    "state",
+    "frozen_at",
+    "job_id",
+    "created_by",
+    "member_count",
+    "counted_at",
+    "explanation",
+    "broken",
+    "version",
+    "created_at",
+    "updated_at",
+];
+
 /// A new segment.
 #[derive(Clone, Debug, Input)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(example = json!({
@@ -16,21 +33,7 @@ use crate::{
         {"orders": {"within_last": "365d", "count": {"op": ">=", "value": 2}}}
     ]}
 })))]
-#[input(refuse(
-    id,
-    rules_version,
-    state,
-    frozen_at,
-    job_id,
-    created_by,
-    member_count,
-    counted_at,
-    explanation,
-    broken,
-    version,
-    created_at,
-    updated_at
-))]
+#[input(refuse = READ_ONLY)]
 pub struct NewSegment {
     /// The name; no two segments have the same, letters of either case being alike.
     pub name: Line<200>,
@@ -47,21 +50,7 @@ pub struct NewSegment {
 /// A segment as it is to be.
 #[derive(Clone, Debug, Input)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[input(ignore(
-    id,
-    rules_version,
-    state,
-    frozen_at,
-    job_id,
-    created_by,
-    member_count,
-    counted_at,
-    explanation,
-    broken,
-    version,
-    created_at,
-    updated_at
-))]
+#[input(ignore = READ_ONLY)]
 pub struct ReplacedSegment {
     /// The name.
     pub name: Line<200>,
@@ -78,21 +67,7 @@ pub struct ReplacedSegment {
 /// What is to be changed of a segment; what is not given stays.
 #[derive(Clone, Debug, Input)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[input(ignore(
-    id,
-    rules_version,
-    state,
-    frozen_at,
-    job_id,
-    created_by,
-    member_count,
-    counted_at,
-    explanation,
-    broken,
-    version,
-    created_at,
-    updated_at
-))]
+#[input(ignore = READ_ONLY)]
 pub struct ChangedSegment {
     /// The name.
     #[cfg_attr(feature = "openapi", schema(value_type = Option<Line<200>>))]

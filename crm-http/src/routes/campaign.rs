@@ -2,7 +2,10 @@
 
 mod watch;
 
-use axum::{extract::State, response::Response};
+use axum::{
+    extract::{FromRequestParts, State},
+    response::Response,
+};
 use crm_core::{
     Crm,
     access::Principal,
@@ -128,8 +131,7 @@ async fn replace(
 ) -> Result<Record<Campaign>> {
     pairs.only(&[])?;
     let input = crm.campaigns().read(&by, input).await?;
-    let campaign = crm.campaigns().replace(&by, id, version, input).await?;
-    Ok(Record::new(campaign.meta.version, campaign))
+    Ok(shown(crm.campaigns().replace(&by, id, version, input).await?))
 }
 
 /// Change some fields of a draft
@@ -151,8 +153,7 @@ async fn change(
 ) -> Result<Record<Campaign>> {
     pairs.only(&[])?;
     let changed = crm.campaigns().read(&by, changed).await?;
-    let campaign = crm.campaigns().change(&by, id, version, changed).await?;
-    Ok(Record::new(campaign.meta.version, campaign))
+    Ok(shown(crm.campaigns().change(&by, id, version, changed).await?))
 }
 
 /// Remove a draft
@@ -175,6 +176,32 @@ async fn remove(
     Ok(NoContent)
 }
 
+/// One step of a campaign that somebody takes.
+#[derive(FromRequestParts)]
+#[from_request(state(AppState))]
+struct Step {
+    #[from_request(via(State))]
+    crm: Crm,
+    by: Principal,
+    #[from_request(via(Path))]
+    id: CampaignId,
+    version: IfMatch,
+    pairs: Pairs,
+}
+
+impl Step {
+    /// What the service is told.
+    fn told(&self) -> Result<(Campaigns<'_>, &Principal, CampaignId, Option<i64>)> {
+        self.pairs.only(&[])?;
+        Ok((self.crm.campaigns(), &self.by, self.id, self.version.0))
+    }
+}
+
+/// The campaign as it is now.
+fn shown(campaign: Campaign) -> Record<Campaign> {
+    Record::new(campaign.meta.version, campaign)
+}
+
 /// Launch a campaign
 ///
 /// Now, or at `schedule_at` where that is to come. From now on its rule and its messages are frozen: changes of the segment,
@@ -185,16 +212,9 @@ async fn remove(
     responses((status = 200, description = "The campaign, scheduled or sending.", body = Campaign), (status = 409), (status = 412)),
     extensions(("x-permission" = json!("campaigns:send")))
 )]
-async fn launch(
-    State(crm): State<Crm>,
-    by: Principal,
-    Path(id): Path<CampaignId>,
-    IfMatch(version): IfMatch,
-    pairs: Pairs,
-) -> Result<Record<Campaign>> {
-    pairs.only(&[])?;
-    let campaign = crm.campaigns().launch(&by, id, version).await?;
-    Ok(Record::new(campaign.meta.version, campaign))
+async fn launch(step: Step) -> Result<Record<Campaign>> {
+    let (campaigns, by, id, version) = step.told()?;
+    Ok(shown(campaigns.launch(by, id, version).await?))
 }
 
 /// Pause a campaign
@@ -205,16 +225,9 @@ async fn launch(
     responses((status = 200, description = "The campaign, paused.", body = Campaign), (status = 409), (status = 412)),
     extensions(("x-permission" = json!("campaigns:send")))
 )]
-async fn pause(
-    State(crm): State<Crm>,
-    by: Principal,
-    Path(id): Path<CampaignId>,
-    IfMatch(version): IfMatch,
-    pairs: Pairs,
-) -> Result<Record<Campaign>> {
-    pairs.only(&[])?;
-    let campaign = crm.campaigns().pause(&by, id, version).await?;
-    Ok(Record::new(campaign.meta.version, campaign))
+async fn pause(step: Step) -> Result<Record<Campaign>> {
+    let (campaigns, by, id, version) = step.told()?;
+    Ok(shown(campaigns.pause(by, id, version).await?))
 }
 
 /// Resume a campaign
@@ -226,16 +239,9 @@ async fn pause(
     responses((status = 200, description = "The campaign, sending.", body = Campaign), (status = 409), (status = 412)),
     extensions(("x-permission" = json!("campaigns:send")))
 )]
-async fn resume(
-    State(crm): State<Crm>,
-    by: Principal,
-    Path(id): Path<CampaignId>,
-    IfMatch(version): IfMatch,
-    pairs: Pairs,
-) -> Result<Record<Campaign>> {
-    pairs.only(&[])?;
-    let campaign = crm.campaigns().resume(&by, id, version).await?;
-    Ok(Record::new(campaign.meta.version, campaign))
+async fn resume(step: Step) -> Result<Record<Campaign>> {
+    let (campaigns, by, id, version) = step.told()?;
+    Ok(shown(campaigns.resume(by, id, version).await?))
 }
 
 /// Cancel a campaign
@@ -246,16 +252,9 @@ async fn resume(
     responses((status = 200, description = "The campaign, cancelled.", body = Campaign), (status = 409), (status = 412)),
     extensions(("x-permission" = json!("campaigns:send")))
 )]
-async fn cancel(
-    State(crm): State<Crm>,
-    by: Principal,
-    Path(id): Path<CampaignId>,
-    IfMatch(version): IfMatch,
-    pairs: Pairs,
-) -> Result<Record<Campaign>> {
-    pairs.only(&[])?;
-    let campaign = crm.campaigns().cancel(&by, id, version).await?;
-    Ok(Record::new(campaign.meta.version, campaign))
+async fn cancel(step: Step) -> Result<Record<Campaign>> {
+    let (campaigns, by, id, version) = step.told()?;
+    Ok(shown(campaigns.cancel(by, id, version).await?))
 }
 
 /// Try a campaign
