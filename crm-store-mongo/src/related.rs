@@ -176,8 +176,9 @@ fn conditions<'f>(filter: &'f Filter, found: &mut Vec<&'f RelatedFilter>) {
 
 /// The filter with others in place of those conditions, in the same order.
 fn replaced(filter: &Filter, others: &mut dyn Iterator<Item = StoreResult<Filter>>) -> StoreResult<Filter> {
-    let mut each =
-        |filters: &[Filter]| filters.iter().map(|filter| replaced(filter, others)).collect::<StoreResult<Vec<Filter>>>();
+    let mut each = |filters: &[Filter]| {
+        filters.iter().map(|filter| replaced(filter, others)).collect::<StoreResult<Vec<Filter>>>()
+    };
     Ok(match filter {
         Filter::And(filters) => Filter::And(each(filters)?),
         Filter::Or(filters) => Filter::Or(each(filters)?),

@@ -1,7 +1,7 @@
 use crm_core::secret::Secret;
 use url::Url;
 
-use super::Reader;
+use super::reader::Reader;
 
 /// The longest prefix of the names of queues.
 const LONGEST_PREFIX: usize = 64;

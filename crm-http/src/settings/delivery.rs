@@ -8,7 +8,7 @@ use crm_core::{
     webhook::SigningSecret,
 };
 
-use super::{MILLISECOND, Reader, secrets};
+use super::{MILLISECOND, reader::Reader, secrets};
 
 /// The longest step of the built-in vendor.
 const LONGEST_LATENCY: Duration = Duration::from_hours(1);

@@ -14,8 +14,8 @@ use crm_core::{
     id::OrganizationId,
     record::Record as _,
     store::{
-        Change, Collection, Comparison, CustomIndex, Field, FieldKind, FieldRef, Filter, Json, Money, Query, Row, Scope, Sort,
-        Store as _, Value, evaluate,
+        Change, Collection, Comparison, CustomIndex, Field, FieldKind, FieldRef, Filter, Json, Money, Query, Row,
+        Scope, Sort, Store as _, Value, evaluate,
     },
     time::Timestamp,
 };

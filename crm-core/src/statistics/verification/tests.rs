@@ -41,7 +41,10 @@ impl Meddler for Away {
         if collection.name == Customer::COLLECTION.name && query.limit == PAGE {
             let read = self.read.fetch_add(1, Ordering::SeqCst);
             if read == self.after {
-                return Err(StoreError::Unavailable { message: "away".to_owned(), retry_after: Duration::from_secs(1) });
+                return Err(StoreError::Unavailable {
+                    message: "away".to_owned(),
+                    retry_after: Duration::from_secs(1),
+                });
             }
         }
         self.inner.find(scope, collection, query).await
@@ -74,10 +77,8 @@ async fn a_verification_goes_on_where_it_was() {
             customer
         })
         .collect();
-    let insert = Change::Insert {
-        collection: Customer::COLLECTION,
-        rows: customers.iter().map(Record::to_row).collect(),
-    };
+    let insert =
+        Change::Insert { collection: Customer::COLLECTION, rows: customers.iter().map(Record::to_row).collect() };
     store.commit(by.scope(), vec![insert]).await.unwrap();
 
     for repair in [false, true] {
@@ -120,7 +121,10 @@ async fn each_organization_is_verified_once_a_night() {
         })
         .collect();
     let rows = organizations.iter().map(Record::to_row).collect();
-    store.commit(Scope::Installation, vec![Change::Insert { collection: Organization::COLLECTION, rows }]).await.unwrap();
+    store
+        .commit(Scope::Installation, vec![Change::Insert { collection: Organization::COLLECTION, rows }])
+        .await
+        .unwrap();
     let by = Principal::system(organizations[0].id);
     let mut operation = Operation::new(&crm, &by);
     for _ in 0..2 {
