@@ -31,7 +31,7 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 /// The exit code where the settings or the arguments are wrong.
 const WRONG_SETTINGS: u8 = 2;
 
-/// The CRM: customers with custom fields, rules, accounts and access, in one server.
+/// The CRM: customers, orders, segments and campaigns, accounts and access, in one server.
 ///
 /// Without a command it serves. With no settings at all it listens on 127.0.0.1:4000 and keeps everything in ./crm-data.
 #[derive(Debug, Parser)]
