@@ -2,7 +2,10 @@ use std::fs;
 
 use crm_core::port::SeededRandom;
 
-use super::*;
+use super::{
+    catalog::{Effect, SETTINGS},
+    *,
+};
 
 const STRONG: &str = "Vt0mOq3r1n9jKcB7xW5hZsYdLg2fUeAi";
 
