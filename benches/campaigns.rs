@@ -180,7 +180,7 @@ async fn plan_bare(pool: &PgPool, by: &Principal) -> (Duration, Uuid) {
     sqlx::query(
         "INSERT INTO communications (id, organization_id, version, created_at, updated_at, campaign_id, customer_id, \
          channel, sequence, address, message, status, stage, due_at, attempts) \
-         SELECT (lpad(to_hex(extract(epoch FROM clock_timestamp())::bigint), 12, '0') || \
+         SELECT (lpad(to_hex((extract(epoch FROM clock_timestamp()) * 1000)::bigint), 12, '0') || \
          lpad(to_hex(row_number() OVER (ORDER BY id)), 20, '0'))::uuid, organization_id, 1, now(), now(), $2, id, 'mock', \
          row_number() OVER (ORDER BY id), id::text, 'Hi ' || name || ', spring is here.', 'QUEUED', 'waiting', now(), 0 \
          FROM customers WHERE organization_id = $1 AND deleted_at IS NULL AND visits >= 0",
