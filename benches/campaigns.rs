@@ -5,7 +5,8 @@
 //! `cargo bench --bench campaigns` starts a private PostgreSQL server with everything durable, and prints for each kind of
 //! work the messages a second of both, the ratio (median, least and greatest of the rounds), and the most memory that this
 //! process ever held. `MILLION=100000` takes fewer customers, `SENT=5000` sends fewer, `ROUNDS` more or fewer rounds,
-//! `ONLY=plan`, `ONLY=send` or `ONLY=receipts` one kind.
+//! `ONLY=plan`, `ONLY=send`, `ONLY=receipts` or `ONLY=rabbitmq` (sending through RabbitMQ, beside a bare loop with its
+//! driver and the same statements) one kind.
 
 #![expect(clippy::unwrap_used, reason = "a bench that cannot go on ends")]
 #![expect(clippy::disallowed_methods, reason = "the bare statements take ids and the time from where they find them")]
@@ -19,31 +20,46 @@ use std::{
 use crm_core::{
     Crm,
     access::Principal,
-    campaign::{Campaign, NewCampaign, send_due},
+    background,
+    campaign::{Campaign, CampaignId, CampaignRun, NewCampaign, send_due},
     crm::collections,
     customer::Customer,
     delivery::{DeliverySettings, MockVendorSettings, SignedReceipts},
     id::{CustomerId, OrganizationId},
     input::FromInput as _,
     job::runner,
-    port::{Clock as _, SystemClock},
+    port::{Clock as _, OperatingSystemRandom, SystemClock, queue::SharedQueue},
     record::{Meta, Record as _},
     store::{Change, SharedStore},
     tenancy::NewOrganization,
     text::Line,
     time::Timestamp,
 };
+use crm_queue::{RabbitMqOptions, RabbitMqQueue};
 use crm_store_postgres::PostgresStore;
-use crm_test_servers::{Durability, Postgres};
+use crm_test_servers::{Durability, Postgres, RabbitMq};
 use futures::stream::{self, StreamExt as _};
+use lapin::{
+    BasicProperties, Confirmation, Connection, ConnectionProperties,
+    options::{
+        BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions,
+        QueueDeclareOptions,
+    },
+    types::{AMQPValue, FieldTable},
+};
 use serde_json::json;
 use sqlx::{Executor as _, PgPool, Row as _, postgres::PgPoolOptions, types::time::OffsetDateTime};
+use tokio::sync::oneshot;
 use uuid::Uuid;
 
 /// Customers that are added in one commit.
 const CHUNK: usize = 5000;
 /// Messages that the bare sender takes at once: as many as ours.
 const BATCH: i64 = 200;
+/// Batches that the bare sender with a broker sends at once: as many as ours.
+const AT_ONCE: u16 = 4;
+/// The queue of the bare sender.
+const FLOOR: &str = "floor";
 /// Receipts in an array.
 const ARRAY: usize = 100;
 /// Arrays that are on their way at once.
@@ -67,7 +83,7 @@ fn main() {
         let vendor = MockVendorSettings { failure_rate: 0.0, lost_rate: 1.0, ..MockVendorSettings::default() };
         let delivery =
             DeliverySettings { receipt_secret: DeliverySettings::receipt_secret_of(SECRET), public_url: None };
-        let crm = Crm::builder(store).mock_vendor(Some(vendor)).delivery(delivery).build();
+        let crm = Crm::builder(Arc::clone(&store)).mock_vendor(Some(vendor)).delivery(delivery).build();
         let pool = PgPoolOptions::new().max_connections(ARRAYS).connect(&url).await.unwrap();
         let only = std::env::var("ONLY").ok();
         let is_asked = |what: &str| only.as_deref().is_none_or(|only| only == what);
@@ -89,6 +105,24 @@ fn main() {
                 measured.push((floor, ours));
             }
             tell("plan", million, measured);
+        }
+        if is_asked("rabbitmq") {
+            let rabbitmq = RabbitMq::start().unwrap();
+            let broker = Connection::connect(&rabbitmq.url(), ConnectionProperties::default()).await.unwrap();
+            let (clock, random) = (Arc::new(SystemClock), Arc::new(OperatingSystemRandom));
+            let options = RabbitMqOptions::new(rabbitmq.url());
+            let queue: SharedQueue = Arc::new(RabbitMqQueue::open(&options, clock, random).unwrap());
+            let sent = number_of("SENT", 20_000);
+            let by = shop(&crm, &pool, sent).await;
+            let mut measured = Vec::new();
+            for _ in 0..rounds {
+                let (_, bare) = plan_bare(&pool, &by).await;
+                let floor = send_bare_through(&broker, &pool, &by, bare, sent).await;
+                let (_, campaign) = plan(&crm, &by).await;
+                measured.push((floor, send_through(&crm, (&store, &queue), &by, campaign.id, sent).await));
+            }
+            queue.close().await;
+            tell("rabbitmq", sent, measured);
         }
         if is_asked("send") || is_asked("receipts") {
             let sent = number_of("SENT", 20_000);
@@ -196,62 +230,141 @@ async fn plan_bare(pool: &PgPool, by: &Principal) -> (Duration, Uuid) {
 /// The hand-written loop: a batch is claimed, its customers are read, the vendor's rows are written, then the results.
 async fn send_bare(pool: &PgPool, by: &Principal, campaign: Uuid) -> Duration {
     let begun = Instant::now();
-    loop {
-        let claimed = sqlx::query(
-            "UPDATE communications SET stage = 'sending', holder = $3, due_at = now() + interval '10 s', \
+    while send_batch_bare(pool, by, campaign).await > 0 {}
+    begun.elapsed()
+}
+
+/// One batch of it; how many messages there were.
+async fn send_batch_bare(pool: &PgPool, by: &Principal, campaign: Uuid) -> usize {
+    let claimed = sqlx::query(
+        "UPDATE communications SET stage = 'sending', holder = $3, due_at = now() + interval '10 s', \
              version = version + 1 WHERE organization_id = $1 AND id IN (SELECT id FROM communications \
              WHERE organization_id = $1 AND campaign_id = $2 AND stage = 'waiting' AND due_at <= now() \
              ORDER BY due_at LIMIT $4 FOR UPDATE SKIP LOCKED) RETURNING id, customer_id, address, message",
-        )
+    )
+    .bind(by.organization.0)
+    .bind(campaign)
+    .bind(Uuid::now_v7())
+    .bind(BATCH)
+    .fetch_all(pool)
+    .await
+    .unwrap();
+    if claimed.is_empty() {
+        return 0;
+    }
+    let ids: Vec<Uuid> = claimed.iter().map(|row| row.get(0)).collect();
+    let customers: Vec<Uuid> = claimed.iter().map(|row| row.get(1)).collect();
+    let addresses: Vec<String> = claimed.iter().map(|row| row.get(2)).collect();
+    let messages: Vec<String> = claimed.iter().map(|row| row.get(3)).collect();
+    let names: Vec<String> = ids.iter().map(|id| format!("mock_{id}")).collect();
+    sqlx::query("SELECT * FROM customers WHERE organization_id = $1 AND id = ANY($2)")
         .bind(by.organization.0)
-        .bind(campaign)
-        .bind(Uuid::now_v7())
-        .bind(BATCH)
+        .bind(&customers)
         .fetch_all(pool)
         .await
         .unwrap();
-        if claimed.is_empty() {
-            return begun.elapsed();
-        }
-        let ids: Vec<Uuid> = claimed.iter().map(|row| row.get(0)).collect();
-        let customers: Vec<Uuid> = claimed.iter().map(|row| row.get(1)).collect();
-        let addresses: Vec<String> = claimed.iter().map(|row| row.get(2)).collect();
-        let messages: Vec<String> = claimed.iter().map(|row| row.get(3)).collect();
-        let names: Vec<String> = ids.iter().map(|id| format!("mock_{id}")).collect();
-        sqlx::query("SELECT * FROM customers WHERE organization_id = $1 AND id = ANY($2)")
-            .bind(by.organization.0)
-            .bind(&customers)
-            .fetch_all(pool)
-            .await
-            .unwrap();
-        sqlx::query(
-            "INSERT INTO mock_messages (id, organization_id, version, created_at, updated_at, vendor_message_id, \
+    sqlx::query(
+        "INSERT INTO mock_messages (id, organization_id, version, created_at, updated_at, vendor_message_id, \
              campaign_id, customer_id, address, message) SELECT r.id, $1, 1, now(), now(), r.name, $2, r.customer, \
              r.address, r.message FROM unnest($3::uuid[], $4::text[], $5::uuid[], $6::text[], $7::text[]) \
              AS r(id, name, customer, address, message)",
-        )
-        .bind(by.organization.0)
-        .bind(campaign)
-        .bind(&ids)
-        .bind(&names)
-        .bind(&customers)
-        .bind(&addresses)
-        .bind(&messages)
-        .execute(pool)
-        .await
-        .unwrap();
-        sqlx::query(
-            "UPDATE communications AS t SET status = 'SENT', stage = NULL, due_at = NULL, sent_at = now(), \
+    )
+    .bind(by.organization.0)
+    .bind(campaign)
+    .bind(&ids)
+    .bind(&names)
+    .bind(&customers)
+    .bind(&addresses)
+    .bind(&messages)
+    .execute(pool)
+    .await
+    .unwrap();
+    sqlx::query(
+        "UPDATE communications AS t SET status = 'SENT', stage = NULL, due_at = NULL, sent_at = now(), \
              attempts = attempts + 1, vendor_message_id = r.name, version = version + 1 \
              FROM unnest($2::uuid[], $3::text[]) AS r(id, name) WHERE t.organization_id = $1 AND t.id = r.id",
-        )
-        .bind(by.organization.0)
-        .bind(&ids)
-        .bind(&names)
-        .execute(pool)
-        .await
-        .unwrap();
+    )
+    .bind(by.organization.0)
+    .bind(&ids)
+    .bind(&names)
+    .execute(pool)
+    .await
+    .unwrap();
+    ids.len()
+}
+
+/// The hand-written loop with a broker: a message for each batch is published with a confirm, and as many consumers as ours
+/// send a batch for each that they take.
+async fn send_bare_through(
+    broker: &Connection,
+    pool: &PgPool,
+    by: &Principal,
+    campaign: Uuid,
+    count: usize,
+) -> Duration {
+    let channel = broker.create_channel().await.unwrap();
+    channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
+    channel.basic_qos(AT_ONCE, BasicQosOptions::default()).await.unwrap();
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
+    let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+    channel.queue_declare(FLOOR.into(), options, arguments).await.unwrap();
+    let options = BasicConsumeOptions::default();
+    let mut deliveries =
+        channel.basic_consume(FLOOR.into(), "floor".into(), options, FieldTable::default()).await.unwrap();
+    let begun = Instant::now();
+    let batches = count.div_ceil(usize::try_from(BATCH).unwrap());
+    let body = json!({"campaign_id": campaign}).to_string();
+    for _ in 0..batches {
+        let properties = BasicProperties::default().with_delivery_mode(2);
+        let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+        let confirm =
+            channel.basic_publish("".into(), FLOOR.into(), options, body.as_bytes(), properties).await.unwrap();
+        assert!(matches!(confirm.await.unwrap(), Confirmation::Ack(None)));
     }
+    let taken = stream::unfold(&mut deliveries, async |deliveries| Some((deliveries.next().await?, deliveries)));
+    let sent = taken.take(batches).map(|delivery| async {
+        let sent = send_batch_bare(pool, by, campaign).await;
+        delivery.unwrap().ack(BasicAckOptions::default()).await.unwrap();
+        sent
+    });
+    let sent: usize = sent.buffer_unordered(AT_ONCE.into()).fold(0, async |all, sent| all + sent).await;
+    let taken = begun.elapsed();
+    assert_eq!(sent, count);
+    channel.close(200, "done".into()).await.unwrap();
+    taken
+}
+
+/// The same by the background work of a process.
+async fn send_through(
+    crm: &Crm,
+    (store, queue): (&SharedStore, &SharedQueue),
+    by: &Principal,
+    campaign: CampaignId,
+    count: usize,
+) -> Duration {
+    crm.campaigns().pause(by, campaign, None).await.unwrap();
+    let vendor = MockVendorSettings { failure_rate: 0.0, lost_rate: 1.0, ..MockVendorSettings::default() };
+    let sender = Crm::builder(Arc::clone(store)).mock_vendor(Some(vendor)).queue(Arc::clone(queue)).build();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let running = tokio::spawn(background::run(sender, async {
+        let _ = stopped.await;
+    }));
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    crm.campaigns().resume(by, campaign, None).await.unwrap();
+    let begun = Instant::now();
+    let taken = loop {
+        let run = crm.repo::<CampaignRun>().get(by.scope(), campaign).await.unwrap();
+        if run.is_none() {
+            break begun.elapsed();
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    };
+    stop.send(()).unwrap();
+    running.await.unwrap();
+    let figures = crm.campaigns().get(by, campaign).await.unwrap().statistics.counts;
+    assert_eq!(figures.sent, count as u64, "{figures:?}");
+    taken
 }
 
 /// The arrays of receipts of a campaign's messages: ids, and what the vendor calls them.
