@@ -239,7 +239,9 @@ on_every_store! {
         let mut everybody = customers(&shop, 1200).await;
         everybody.sort_unstable();
         let rules = json!({"field": "spend", "op": ">=", "value": 0});
-        let new = json!({"name": "Sale", "channel": "mock", "message": "Hi {{name}}", "rules_json": rules, "launch": true});
+        // As long as this is, they are planned in several chunks.
+        let message = format!("Hi {{{{name}}}}, {}", "come and see what is new. ".repeat(160));
+        let new = json!({"name": "Sale", "channel": "mock", "message": message, "rules_json": rules, "launch": true});
         let campaign = shop.admin.post("/campaigns", new).await.created();
         for reached in [1, 300, 700] {
             let run = tokio::spawn(background::run(app.crm.clone(), std::future::pending()));

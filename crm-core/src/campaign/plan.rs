@@ -36,8 +36,12 @@ use crate::{
 const KIND: &str = "campaign_plan";
 /// The version of their input.
 const VERSION: i64 = 1;
-/// So many customers are planned in one commit.
-const CHUNK: usize = 1000;
+/// About so many bytes of communications are planned in one commit, of a few customers at least and so many at most.
+const CHUNK_BYTES: usize = 2 << 20;
+const LEAST: usize = 200;
+const MOST: usize = 4000;
+/// What a communication has besides its message, about.
+const COMMUNICATION_BYTES: usize = 400;
 
 /// What the job is given.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
@@ -150,6 +154,17 @@ pub(super) fn address(channel: CampaignChannel, customer: &Customer) -> Option<S
 /// What is known of a customer when the message is written.
 type Planned<'a> = ((i64, CommunicationId), ((&'a Customer, Option<String>), Option<&'static str>));
 
+/// Some customers' communications, and how far the plan is with them.
+struct Chunk {
+    communications: Vec<Communication>,
+    /// The last of the customers.
+    place: Option<CustomerId>,
+    planned: i64,
+    /// Whether there are customers after them.
+    more: bool,
+    now: Timestamp,
+}
+
 struct Planner<'a> {
     context: &'a JobContext,
     campaign: Campaign,
@@ -170,60 +185,71 @@ impl<'a> Planner<'a> {
         Ok(Self { context, campaign, messages, organization, filter })
     }
 
-    /// Goes through the audience by id, from where the run before got to. While a chunk is written the next is read.
+    /// Goes through the audience by id, from where the run before got to. While a chunk is written the next is read and
+    /// its messages are made.
     async fn plan(&self, run: CampaignRun) -> Result<JobOutcome, JobFailure> {
         let (crm, by) = (self.context.crm(), self.context.by());
-        let mut planned = run.planned;
         let total = match self.context.job().progress.total {
             Some(total) => Some(total),
             None => Some(crm.repo::<Customer>().count(by.scope(), &self.filter).await?),
         };
-        let mut found = self.read(run.place).await?;
+        let mut chunk = self.chunk(run.place, run.planned).await?;
         loop {
             if self.context.interruption().is_some() {
                 return Ok(JobOutcome::Interrupted);
             }
-            let place = found.records.last().map(|customer| customer.id).or(run.place);
-            let now = crm.now();
-            let communications = self.communications(&found.records, planned, now).await?;
-            planned += i64::try_from(communications.len()).unwrap_or(0);
-            let shown = u64::try_from(planned).unwrap_or(0);
+            let shown = u64::try_from(chunk.planned).unwrap_or(0);
             self.context.show(shown, total.map(|total| total.max(shown)), "customers", None);
-            let more = found.has_more;
-            let operation = self.operation(&communications, place, planned, !more, now);
-            let next = async { if more { self.read(place).await.map(Some) } else { Ok(None) } };
+            let (place, planned) = (chunk.place, chunk.planned);
+            let operation = self.operation(&chunk);
+            let next = async { if chunk.more { self.chunk(place, planned).await.map(Some) } else { Ok(None) } };
             let (written, next) = futures::join!(self.context.checkpoint(operation), next);
             written?;
             crm.campaign_hint().notify_one();
             match next? {
-                Some(next) => found = next,
-                None => break,
+                Some(next) => chunk = next,
+                None => return Ok(JobOutcome::Done(json!({"campaign_id": self.campaign.id, "audience": planned}))),
             }
         }
-        Ok(JobOutcome::Done(json!({"campaign_id": self.campaign.id, "audience": planned})))
+    }
+
+    /// What the customers get who come after that one, where so many are planned before them.
+    async fn chunk(&self, after: Option<CustomerId>, planned: i64) -> Result<Chunk> {
+        let found = self.read(after).await?;
+        let now = self.context.crm().now();
+        let communications = self.communications(&found.records, planned, now).await?;
+        Ok(Chunk {
+            place: found.records.last().map(|customer| customer.id).or(after),
+            planned: planned + i64::try_from(communications.len()).unwrap_or(0),
+            more: found.has_more,
+            communications,
+            now,
+        })
     }
 
     async fn read(&self, after: Option<CustomerId>) -> Result<Found<Customer>> {
-        let mut query = Query::new(self.filter.clone(), CHUNK);
+        let mut query = Query::new(self.filter.clone(), self.most());
         query.after = after.map(|id| Position::of_id(id.0));
         self.context.crm().repo::<Customer>().find(self.context.by().scope(), &query).await
     }
 
+    /// How many customers a chunk has: fewer where messages are long.
+    fn most(&self) -> usize {
+        let variants = self.campaign.variants.0.iter().filter_map(|variant| variant.message.as_ref());
+        let longest = variants.map(|message| message.len()).chain([self.campaign.message.len()]).max().unwrap_or(0);
+        (CHUNK_BYTES / (longest + COMMUNICATION_BYTES)).clamp(LEAST, MOST)
+    }
+
     /// The commit of a chunk: its communications and how far the plan is, if it is still to be made.
-    fn operation(
-        &self,
-        communications: &[Communication],
-        place: Option<CustomerId>,
-        planned: i64,
-        last: bool,
-        now: Timestamp,
-    ) -> Operation<'_> {
+    fn operation(&self, chunk: &Chunk) -> Operation<'_> {
+        let Chunk { communications, place, planned, now, .. } = chunk;
+        let (planned, now) = (*planned, *now);
         let mut operation = Operation::at(self.context.crm(), self.context.by(), now);
         let id = self.campaign.id;
         operation.insert_all(communications);
         let mut assignments =
-            vec![CampaignRun::place.set(place), CampaignRun::planned.set(planned), CampaignRun::due_at.set(now)];
-        if last {
+            vec![CampaignRun::place.set(*place), CampaignRun::planned.set(planned), CampaignRun::due_at.set(now)];
+        if !chunk.more {
             assignments.push(CampaignRun::step.set(RunStep::Planned));
             operation.change(Change::UpdateWhere {
                 collection: Campaign::COLLECTION,

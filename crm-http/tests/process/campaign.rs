@@ -100,8 +100,10 @@ async fn killed(place: &Place, queue: &[(&str, &str)]) {
             server.post("/customers/batch", &token, &json!({"items": part})).await.expect("answered");
         assert_eq!(status, StatusCode::OK, "{answer}");
     }
+    // As long as this is, they are planned in several chunks.
+    let message = format!("Hi {{{{name}}}}, {}", "come and see what is new. ".repeat(160));
     let new = json!({
-        "name": "Sale", "channel": "mock", "message": "Hi {{name}}", "launch": true,
+        "name": "Sale", "channel": "mock", "message": message, "launch": true,
         "rules_json": {"field": "tags", "op": "contains", "value": "sale"},
     });
     let (status, campaign) = server.post("/campaigns", &token, &new).await.expect("answered");
