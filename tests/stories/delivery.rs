@@ -162,8 +162,10 @@ on_every_store! {
             messages.push(sent(&app, &shop, &kim, None).await);
         }
         let words = ["DELIVERED", "READ", "FAILED"];
+        let now = app.crm.now();
         let receipt = |(place, message): (usize, &Communication)| {
-            let (word, at) = (words[place % 3], format!("2026-01-01T00:00:{place:02}.000Z"));
+            let at = now.plus(Duration::from_millis(place.try_into().expect("a few")));
+            let (word, at) = (words[place % 3], at.to_string());
             let reason = (word == "FAILED").then(|| format!("full {place}"));
             json!({"vendor_message_id": name_of(message), "status": word, "at": at, "reason": reason})
         };
