@@ -79,7 +79,8 @@ pub(crate) async fn is_sent(server: &Server, token: &str) {
 }
 
 async fn killed(place: &Place, queue: &[(&str, &str)]) {
-    let settings = [queue, &[("MOCK_VENDOR_FAILURE_RATE", "0"), ("MOCK_VENDOR_LATENCY", "10ms")]].concat();
+    let own = [("MOCK_VENDOR_FAILURE_RATE", "0"), ("MOCK_VENDOR_LATENCY", "10ms"), ("JWT_EXPIRES_IN", "12h")];
+    let settings = [queue, &own].concat();
     let start = async || {
         let mut server = Server::begin_with(place, &settings);
         server.wait_until_ready().await;
@@ -87,7 +88,7 @@ async fn killed(place: &Place, queue: &[(&str, &str)]) {
     };
     let mut server = start().await;
     server.register().await;
-    let mut token = server.log_in().await;
+    let token = server.log_in().await;
     let audience = audience();
     let customers: Vec<Value> = (0..audience)
         .map(|number| {
@@ -123,7 +124,6 @@ async fn killed(place: &Place, queue: &[(&str, &str)]) {
         server.process.kill().expect("killed");
         server.process.wait().expect("ended");
         server = start().await;
-        token = server.log_in().await;
     }
     let begun = Instant::now();
     let ended = loop {
