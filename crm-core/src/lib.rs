@@ -42,6 +42,7 @@ pub mod secret;
 pub mod segment;
 pub mod statistics;
 pub mod store;
+mod taking;
 pub mod tenancy;
 pub mod text;
 pub mod time;

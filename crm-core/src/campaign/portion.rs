@@ -12,17 +12,15 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use tokio::{
-    task::JoinSet,
-    time::{Instant, sleep},
-};
+use tokio::time::{Instant, sleep};
 
 use super::{CampaignId, drive::send_portion, run::CampaignRun};
 use crate::{
     crm::Crm,
     id::new_uuid,
-    port::queue::{Deliveries, Delivery, Message, Priority, QueueResult, SharedQueue, Subscription, Topic},
+    port::queue::{Delivery, Message, Priority, QueueResult, SharedQueue, Subscription, Topic},
     store::Json,
+    taking,
 };
 
 /// Batches of campaigns, on a queue. The group [`SENDERS`] is the CRM's own.
@@ -45,7 +43,7 @@ const LEASE: Duration = Duration::from_secs(60);
 const AWAY: Duration = Duration::from_secs(5);
 /// Where nobody takes what waits for so long, whoever hands it out helps.
 const IGNORED: Duration = Duration::from_secs(5);
-/// The pause before the queue is asked again that could not be, and after a batch that failed.
+/// The pause after a batch that failed.
 const PAUSE: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Deserialize, Serialize)]
@@ -144,50 +142,16 @@ pub(super) async fn run(
     stopping: Arc<AtomicBool>,
     stop: impl Future<Output = ()> + Send,
 ) {
-    let mut stop = std::pin::pin!(stop);
-    let mut in_hand = JoinSet::new();
-    loop {
-        let taken = async {
-            let mut deliveries = consume(&queue).await?;
-            take(&crm, deliveries.as_mut(), &stopping, &mut in_hand).await
-        };
-        tokio::select! {
-            () = &mut stop => break,
-            taken = taken => match taken {
-                // It was closed.
-                Ok(()) => break,
-                Err(error) => tracing::error!(
-                    error = &error as &dyn std::error::Error,
-                    "no campaigns come from the queue; it will be tried again"
-                ),
-            },
-        }
-        tokio::select! {
-            () = &mut stop => break,
-            () = sleep(PAUSE) => {}
-        }
-    }
-    // One that panicked has given its message back.
-    while in_hand.join_next().await.is_some() {}
-}
-
-async fn consume(queue: &SharedQueue) -> QueueResult<Box<dyn Deliveries>> {
-    let group = CAMPAIGNS.group(SENDERS)?;
-    queue.consume(Subscription { prefetch: PREFETCH, lease: LEASE, ..Subscription::new(group) }).await
-}
-
-async fn take(
-    crm: &Crm,
-    deliveries: &mut dyn Deliveries,
-    stopping: &Arc<AtomicBool>,
-    in_hand: &mut JoinSet<()>,
-) -> QueueResult<()> {
-    while let Some(delivery) = deliveries.next().await? {
-        while in_hand.try_join_next().is_some() {}
-        let (crm, stopping) = (crm.clone(), Arc::clone(stopping));
-        in_hand.spawn(async move { settle(&crm, delivery, &stopping).await });
-    }
-    Ok(())
+    let group = match CAMPAIGNS.group(SENDERS) {
+        Ok(group) => group,
+        Err(error) => return tracing::error!(error = &error as &dyn std::error::Error, "no batches are taken"),
+    };
+    let subscription = Subscription { prefetch: PREFETCH, lease: LEASE, ..Subscription::new(group) };
+    let deal = |delivery| {
+        let (crm, stopping) = (crm.clone(), Arc::clone(&stopping));
+        async move { settle(&crm, delivery, &stopping).await }
+    };
+    taking::run(&queue, subscription, stop, deal).await;
 }
 
 async fn settle(crm: &Crm, delivery: Delivery, stopping: &AtomicBool) {

@@ -2,8 +2,6 @@
 
 use std::{future::Future, time::Duration};
 
-use tokio::task::JoinSet;
-
 use super::{
     Event,
     envelope::{self, EVENTS, HANDLERS},
@@ -12,9 +10,9 @@ use super::{
 use crate::{
     crm::Crm,
     error::{Error, Result},
-    port::queue::{Deliveries, Delivery, QueueResult, SharedQueue, Subscription},
+    port::queue::{Delivery, Subscription},
     store::{Scope, StoreError},
-    webhook,
+    taking, webhook,
 };
 
 /// An event that could not be dealt with so often becomes a dead letter.
@@ -23,8 +21,6 @@ const MOST_ATTEMPTS: u32 = 10;
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// The longest wait.
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
-/// The pause before the queue is asked again that could not be.
-const PAUSE: Duration = Duration::from_secs(5);
 /// Events at once.
 const PREFETCH: u16 = 20;
 /// How long another process waits for an event whose process was killed, where the broker does not see that. One that
@@ -34,45 +30,16 @@ const LEASE: Duration = Duration::from_secs(15);
 /// Deals with events until `stop` resolves, then finishes those in hand. Without a queue there is nothing to do.
 pub(crate) async fn run(crm: Crm, stop: impl Future<Output = ()> + Send) {
     let Some(queue) = crm.queue().cloned() else { return };
-    let mut stop = std::pin::pin!(stop);
-    let mut in_hand = JoinSet::new();
-    loop {
-        let taken = async {
-            let mut deliveries = consume(&queue).await?;
-            take(&crm, deliveries.as_mut(), &mut in_hand).await
-        };
-        tokio::select! {
-            () = &mut stop => break,
-            taken = taken => match taken {
-                // It was closed.
-                Ok(()) => break,
-                Err(error) => tracing::error!(
-                    error = &error as &dyn std::error::Error,
-                    "no events come from the queue; it will be tried again"
-                ),
-            },
-        }
-        tokio::select! {
-            () = &mut stop => break,
-            () = tokio::time::sleep(PAUSE) => {}
-        }
-    }
-    // One that panicked has given its event back.
-    while in_hand.join_next().await.is_some() {}
-}
-
-async fn consume(queue: &SharedQueue) -> QueueResult<Box<dyn Deliveries>> {
-    let subscription = Subscription { prefetch: PREFETCH, lease: LEASE, ..Subscription::new(EVENTS.group(HANDLERS)?) };
-    queue.consume(subscription).await
-}
-
-async fn take(crm: &Crm, deliveries: &mut dyn Deliveries, in_hand: &mut JoinSet<()>) -> QueueResult<()> {
-    while let Some(delivery) = deliveries.next().await? {
-        while in_hand.try_join_next().is_some() {}
+    let group = match EVENTS.group(HANDLERS) {
+        Ok(group) => group,
+        Err(error) => return tracing::error!(error = &error as &dyn std::error::Error, "no events are taken"),
+    };
+    let subscription = Subscription { prefetch: PREFETCH, lease: LEASE, ..Subscription::new(group) };
+    let deal = |delivery| {
         let crm = crm.clone();
-        in_hand.spawn(async move { settle(&crm, delivery).await });
-    }
-    Ok(())
+        async move { settle(&crm, delivery).await }
+    };
+    taking::run(&queue, subscription, stop, deal).await;
 }
 
 async fn settle(crm: &Crm, delivery: Delivery) {

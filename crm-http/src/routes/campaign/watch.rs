@@ -36,7 +36,7 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
     responses(
         (status = 200, description = "The events.", content((
             String = "text/event-stream",
-            example = "event: progress\nid: 4-120-70-50-12-0-0-0\ndata: {\"id\":\"0198c1de-5f00-7000-8000-000000000001\",\"status\":\"sending\"}\n\n"
+            example = "event: progress\nid: 4-120-70-50-12-0-0-0-0\ndata: {\"id\":\"0198c1de-5f00-7000-8000-000000000001\",\"status\":\"sending\"}\n\n"
         ))),
         (status = 204, description = "The campaign has ended, and the client has seen it."),
     ),
